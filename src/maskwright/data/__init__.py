@@ -1,0 +1,1 @@
+"""Datasets, prompt samplers, transforms and checks."""

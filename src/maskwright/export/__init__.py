@@ -1,0 +1,1 @@
+"""Writing labels in the formats of other tools."""

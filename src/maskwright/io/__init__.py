@@ -1,0 +1,1 @@
+"""Images, masks, files and weights: everything that touches the disk."""

@@ -1,0 +1,1 @@
+"""Fine-tuning SAM and SAM-HQ, and training nano."""

@@ -1,0 +1,1 @@
+"""Region, boundary and calibration metrics."""

@@ -1,0 +1,107 @@
+"""What every model family gives: an encoder run once per image, and a decoder run per prompt.
+
+Axes: B images, N prompts, P points, M mask tokens, T tokens, C D channels, H W h w sizes, S input side.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from maskwright.types import Resize
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The encoder's output for B images, all that a decoder needs.
+
+    Args:
+        image: (B, C, h, w) the image embedding.
+        early: (B, h, w, D) SAM-HQ's early map (first global-attention block), or None.
+        high_res: further maps, finest first, (B, C_i, h_i, w_i); SAM 2 and nano have them.
+    """
+
+    image: Tensor
+    early: Tensor | None = None
+    high_res: tuple[Tensor, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def map(self, fn: Any) -> Features:  # noqa: ANN401
+        """Apply a function to every tensor (moving devices, slicing the batch, expanding)."""
+        early = None if self.early is None else fn(self.early)
+        return Features(fn(self.image), early, tuple(fn(level) for level in self.high_res))
+
+
+@dataclass(frozen=True, eq=False)
+class PromptBatch:
+    """N prompts of equal structure for each of B images, in the model's input frame (pixels of the S × S square).
+
+    Args:
+        points: (B, N, P, 2), or None; labels: (B, N, P) in {1, 0, -1}; -1 is SAM's "not a point".
+        boxes: (B, N, 4), or None.
+        masks: (B, N, low_res, low_res) logits, or None.
+    """
+
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    boxes: Tensor | None = None
+    masks: Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(B, N)."""
+        part = next(part for part in (self.points, self.boxes, self.masks) if part is not None)
+        return part.shape[0], part.shape[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """The decoder's raw output; choosing among it is `segmenter.select`.
+
+    Args:
+        masks: (B, N, M, h, w) logits of every mask token: 0 the single mask, 1… the ambiguous ones.
+        iou: (B, N, M) predicted IoU of each.
+        tokens: (B, N, T, C) output tokens: IoU token, mask tokens, then family-specific ones (HQ token).
+        hq: (B, N, 1 or M, h, w) logits of the HQ token, or None for families without.
+    """
+
+    masks: Tensor
+    iou: Tensor
+    tokens: Tensor
+    hq: Tensor | None = None
+
+
+class MaskModel(nn.Module, ABC):
+    """A promptable segmentation model of one family.
+
+    Attributes:
+        family: name in the registry ("sam", "sam_hq", "sam2", "nano").
+        image_size: side S of the square input in pixels.
+        low_res: side of the decoder's masks.
+        resize: how images are brought to the square.
+        pixel_mean, pixel_std: RGB normalisation on the 0…255 scale.
+    """
+
+    family: ClassVar[str]
+    resize: Resize = "pad"
+    image_size: int
+    low_res: int
+    pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+
+    @abstractmethod
+    def encode(self, pixels_B3SS: Tensor) -> Features:
+        """Encode normalised, resized and padded images (B, 3, S, S)."""
+
+    @abstractmethod
+    def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
+        """Decode N prompts of each of B images."""
+
+    @abstractmethod
+    def config_dict(self) -> dict[str, Any]:
+        """The JSON-serialisable settings from which `models.registry` builds the same architecture again."""
