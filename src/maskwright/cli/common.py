@@ -1,0 +1,186 @@
+"""What every command shares: the common options, parsing, printing, progress, `--json` and exit codes.
+
+A command is a frozen dataclass of options that inherits `Common`, and a function that does the work:
+
+    @dataclass(frozen=True, kw_only=True)
+    class Count(Common):
+        \"""Count the files of a folder.\"""
+        folder: Positional[Path]
+
+    def main(argv: list[str]) -> int:
+        return run(parse(Count, argv, prog="maskwright count"), count)
+
+    def count(options: Count, session: Session) -> None:
+        for path in session.track(sorted(options.folder.iterdir()), "counting"):
+            try: ...
+            except FileError as error:
+                session.fail(path, error)      # noted; the run goes on and ends with code 1
+        session.result["n"] = ...              # goes to --json
+        session.print(f"{n} files")            # silent with --quiet
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tyro.conf import Positional as Positional
+
+from maskwright.errors import ConfigError, MaskwrightError
+
+ERROR, USAGE_ERROR, INTERRUPTED = 1, 2, 130
+PLAIN_PROGRESS_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """The options of every command."""
+
+    json: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the result, machine-readable, to this file."""
+    device: Annotated[str, tyro.conf.arg(metavar="auto|cpu|cuda|mps")] = "auto"
+    """Where to compute; `auto` takes the best there is."""
+    seed: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
+    """Seed of everything random."""
+    quiet: bool = False
+    """Print errors only."""
+
+
+C = TypeVar("C", bound=Common)
+
+
+def parse(options: Any, argv: list[str], *, prog: str, description: str | None = None) -> Any:  # noqa: ANN401
+    """Parse arguments into the dataclass `options` (or a union of dataclasses, which become subcommands).
+
+    The description defaults to the dataclass's docstring. Unknown or ill-typed arguments print an error with
+    a suggestion and raise `SystemExit(2)`; `--help` raises `SystemExit(0)`.
+    """
+    return tyro.cli(
+        options,
+        args=argv,
+        prog=prog,
+        description=description,
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+    )
+
+
+@dataclass
+class Session:
+    """What a command has while it works: its console, its progress, its failures and its result."""
+
+    options: Common
+    result: dict[str, Any] = field(default_factory=dict)
+    failures: list[dict[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.console = Console(quiet=self.options.quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
+        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def print(self, *objects: Any) -> None:  # noqa: ANN401
+        """Print text or rich tables to the standard output, unless `--quiet`."""
+        self.console.print(*objects)
+
+    def error(self, message: str) -> None:
+        """Print one red line to the standard error, whatever `--quiet` says."""
+        self.errors.print("error: " + " ".join(message.split()), style="red", markup=False)
+
+    def fail(self, item: str | PathLike[str], error: Exception | str) -> None:
+        """Note that one item failed and why; the command goes on and ends with a non-zero code."""
+        self.failures.append({"item": str(item), "reason": str(error)})
+        text = str(error)
+        self.error(text if str(item) in text else f"{item}: {text}")
+
+    def track(self, items: Iterable[T], title: str, total: int | None = None) -> Iterator[T]:
+        """Yield `items` and show how far it is: a bar on a terminal, a line now and then elsewhere."""
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        if self.options.quiet:
+            yield from items
+        elif self.errors.is_terminal:
+            with self.progress() as bar:
+                yield from bar.track(items, total=total, description=title)
+        else:
+            yield from self._track_plainly(items, title, total)
+
+    def progress(self) -> Progress:
+        """A rich progress bar on the standard error, disabled with `--quiet` or off a terminal."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        disable = self.options.quiet or not self.errors.is_terminal
+        return Progress(*columns, console=self.errors, disable=disable, transient=True)
+
+    def _track_plainly(self, items: Iterable[T], title: str, total: int | None) -> Iterator[T]:
+        last = time.monotonic()
+        for count, item in enumerate(items, 1):
+            yield item
+            if time.monotonic() - last >= PLAIN_PROGRESS_SECONDS:
+                last = time.monotonic()
+                self.errors.print(f"{title}: {count}" + (f" of {total}" if total else ""), markup=False)
+
+
+def run(options: C, work: Callable[[C, Session], None]) -> int:
+    """Run a command's work and turn its outcome into an exit code.
+
+    0: all went well. 1: a `MaskwrightError` ended it, or some items failed (`session.fail`). 2: the settings
+    contradict each other (`ConfigError`). 130: interrupted. In every case `--json` gets what there is: the
+    result's keys, `failures`, and `error` (None, or why it ended early). Errors of the program itself are
+    raised with their traceback, after the file is written.
+    """
+    session = Session(options)
+    error: str | None = "the program itself failed; see the traceback"
+    code = ERROR
+    try:
+        work(options, session)
+        error, code = None, (ERROR if session.failures else 0)
+        if session.failures:
+            session.error(f"{len(session.failures)} failed; the lines above say which and why.")
+    except MaskwrightError as problem:
+        error, code = str(problem), (USAGE_ERROR if isinstance(problem, ConfigError) else ERROR)
+        session.error(error)
+    except KeyboardInterrupt:
+        error, code = "interrupted", INTERRUPTED
+        session.errors.print("interrupted")
+    finally:
+        if options.json is not None:
+            content = {**session.result, "failures": session.failures, "error": error}
+            code = _write(options.json, content, session) or code
+    return code
+
+
+def _write(path: Path, content: dict[str, Any], session: Session) -> int:
+    """Write the result; a file that cannot be written is an error (code 1), not a traceback."""
+    from maskwright.io.files import write_text
+
+    try:
+        write_text(path, json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
+    except (OSError, MaskwrightError) as problem:
+        session.error(f"the result could not be written to {path}: {problem}")
+        return ERROR
+    return 0
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401
+    """Turn arrays, tensors, paths and dataclass-free containers into what JSON knows; NaN becomes null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    if isinstance(value, PathLike):
+        return str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    assert hasattr(value, "tolist"), f"{type(value)} has no JSON form"
+    return plain(value.tolist())
