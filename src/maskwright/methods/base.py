@@ -42,7 +42,10 @@ class ItemKey:
 
 
 class TrainingData(ABC):
-    """Training items by key. Preparing an item must use no random state but `key.rng()`."""
+    """Training items by key. Preparing an item must use no random state but `key.rng()`.
+
+    Worker processes get a pickled copy, so it holds no model.
+    """
 
     @abstractmethod
     def __len__(self) -> int:
@@ -52,9 +55,17 @@ class TrainingData(ABC):
     def __getitem__(self, key: ItemKey) -> Any:  # noqa: ANN401
         """Prepare one item. A data error raised here must name the file."""
 
+    @abstractmethod
+    def collate(self, items: Sequence[Any]) -> Any:  # noqa: ANN401
+        """Make a batch of items: tensors on the CPU in dicts, lists, tuples, or an object with `.to(device)`."""
+
     def order(self, epoch: int, seed: int) -> npt.NDArray[np.int64]:
         """The order of one epoch: indices, by default a shuffle of all. Override to weight or mix."""
         return np.random.default_rng((seed, epoch)).permutation(len(self))
+
+    def source(self, index: int) -> str:
+        """Where an item comes from, for messages."""
+        return f"item {index}"
 
     def check(self) -> None:  # noqa: B027  (most data need no further check)
         """Raise `DatasetError` early, before the first step, for data that cannot be trained on."""
@@ -120,10 +131,6 @@ class Method(ABC):
     @abstractmethod
     def training_data(self) -> TrainingData:
         """The items to learn from."""
-
-    @abstractmethod
-    def collate(self, items: Sequence[Any]) -> Any:  # noqa: ANN401
-        """Make a batch of items: tensors on the CPU in dicts, lists, tuples, or an object with `.to(device)`."""
 
     @abstractmethod
     def training_step(self, batch: Any, context: StepContext) -> Losses:  # noqa: ANN401

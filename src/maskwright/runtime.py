@@ -1,0 +1,132 @@
+"""Where and how to compute: device and precision with the reason, seeds, and the out-of-memory ladder."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+
+from maskwright.errors import InputError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Choice(Generic[Value]):
+    """A value that was chosen, and why, to be shown to the user."""
+
+    value: Value
+    reason: str
+
+
+def choose_device(name: str = "auto") -> Choice[torch.device]:
+    """Choose the device: the one that is named, else CUDA, else Apple's GPU, else the CPU.
+
+    Raises:
+        InputError: the name is no device, or the device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            device = torch.device("cuda", torch.cuda.current_device())
+            return Choice(device, f"a CUDA GPU is there ({torch.cuda.get_device_name(device)})")
+        if torch.backends.mps.is_available():
+            return Choice(torch.device("mps"), "an Apple GPU is there")
+        return Choice(torch.device("cpu"), "no GPU that this torch can use is there")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise InputError(f"device {name!r} is unknown: use auto, cpu, cuda, cuda:1 or mps.") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        have = torch.cuda.device_count()
+        raise InputError(f"device {name!r}: this torch sees {have} CUDA GPUs. Use --device cpu, or check the driver.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("device 'mps': no Apple GPU is available here. Use --device cpu.")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise InputError(f"device {name!r} is not supported: use auto, cpu, cuda, cuda:1 or mps.")
+    return Choice(device, "asked for")
+
+
+def choose_precision(name: str, device: torch.device) -> Choice[Precision]:
+    """Choose the arithmetic of the forward pass.
+
+    `auto` takes bf16 only where the GPU computes it itself (compute capability 8.0 or newer):
+    `torch.cuda.is_bf16_supported` also says yes to slow emulation, and fp16 overflows on some older cards.
+
+    Raises:
+        InputError: the name is unknown, or fp16 is asked for without a CUDA GPU.
+    """
+    if name == "auto":
+        if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+            return Choice("bf16", "this GPU computes bfloat16 itself")
+        return Choice("fp32", f"exact, and safe on this {device.type} device")
+    if name == "fp16" and device.type != "cuda":
+        raise InputError(f"precision fp16 needs a CUDA GPU, not {device.type}: use bf16 or fp32.")
+    if name == "fp32":
+        return Choice("fp32", "asked for")
+    if name == "bf16":
+        return Choice("bf16", "asked for")
+    if name == "fp16":
+        return Choice("fp16", "asked for")
+    raise InputError(f"precision {name!r} is unknown: use auto, fp32, bf16 or fp16.")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, NumPy's and torch's global random states (all devices)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (libraries still read the global state)
+    torch.manual_seed(seed)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that memory ran out, on the GPU or on the CPU."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # The CPU allocator raises a plain RuntimeError.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def in_chunks(
+    function: Callable[[Sequence[Item]], list[Result]],
+    items: Sequence[Item],
+    chunk: int,
+    on_shrink: Callable[[int], None] = lambda chunk: None,
+) -> list[Result]:
+    """Run a function over items in chunks; when memory runs out, halve the chunk and try that part again.
+
+    Args:
+        function: gives one result per item.
+        items: anything that can be sliced.
+        chunk: items per call to begin with.
+        on_shrink: told the new chunk size, for a message to the user.
+
+    Raises:
+        Any error of the function; running out of memory with a single item is one of them.
+    """
+    assert chunk > 0
+    results: list[Result] = []
+    while len(results) < len(items):
+        part = items[len(results) : len(results) + chunk]
+        try:
+            results.extend(function(part))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or len(part) == 1:
+                raise
+        else:
+            continue
+        # Outside the handler, so that the failed call's tensors are no longer held by the traceback.
+        chunk = len(part) // 2
+        _free_cache()
+        on_shrink(chunk)
+    return results
+
+
+def _free_cache() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
