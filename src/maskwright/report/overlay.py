@@ -1,0 +1,191 @@
+"""Masks, prompts and uncertainty drawn on photos, and pictures set side by side.
+
+Axes: K masks, N prompts, P points of a prompt, H W size of the image. Coordinates are (x, y) in pixels
+of the image; every function returns a new uint8 RGB array and leaves its arguments alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from maskwright.errors import InputError
+from maskwright.report.canvas import scaled
+from maskwright.report.palette import colour
+from maskwright.report.sheet import side_by_side as side_by_side
+from maskwright.report.strokes import MANY, Look, draw_box, draw_masks, draw_point
+from maskwright.report.text import Area, Chips
+from maskwright.types import BoolArray, ByteArray, FloatArray, Image, check_shape
+
+
+def draw(
+    image: Image | ByteArray,
+    masks: npt.ArrayLike,
+    *,
+    points: npt.ArrayLike | None = None,
+    labels: npt.ArrayLike | None = None,
+    boxes: npt.ArrayLike | None = None,
+    scores: npt.ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    min_side: int = 0,
+    max_side: int | None = None,
+) -> ByteArray:
+    """Draw masks (fill and outline), prompts and scores on a photo.
+
+    Args:
+        image: the photo, (H, W, 3) uint8.
+        masks: (K, H, W) or (H, W) bool; K may be 0. Mask k and prompt k have the same colour.
+        points: (N, P, 2), or (P, 2) for one prompt.
+        labels: (N, P) or (P,): 1 object (a plus), 0 background (a minus), -1 not drawn; all 1 when left out.
+        boxes: (N, 4) or (4,); a row with NaN is not drawn.
+        scores: (K,), written beside each mask; NaN is left out.
+        names: K words, written before the score.
+        min_side: enlarge smaller photos until their longest side has this many pixels.
+        max_side: shrink larger photos to this longest side.
+
+    Returns:
+        (H', W', 3) uint8; H' and W' are the image's unless `min_side` or `max_side` changed them.
+
+    Raises:
+        InputError: for arrays whose shapes do not fit.
+    """
+    pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
+    check_shape("image", pixels, ("H", "W", 3))
+    stack = _mask_stack(masks, pixels.shape[:2])
+    scale = _display_scale(pixels.shape[:2], min_side, max_side)
+    picture = scaled(pixels, scale)
+    shown = [_scaled_mask(mask, (picture.shape[0], picture.shape[1])) for mask in stack]
+    look = Look.of(picture, len(shown))
+
+    draw_masks(picture, shown, look)
+    drawn_boxes = _rows("boxes", boxes, 4) * scale
+    for index, box in enumerate(drawn_boxes):
+        if np.isfinite(box).all():
+            draw_box(picture, box, colour(index), look)
+    for x, y, is_object in _points(points, labels):
+        draw_point(picture, x * scale, y * scale, is_object, look)
+    _draw_words(picture, shown, drawn_boxes, _words(scores, names, len(shown)), look)
+    return picture
+
+
+def heat(uncertainty: npt.ArrayLike, image: Image | ByteArray | None = None) -> ByteArray:
+    """Colour an uncertainty map: black certain, through purple and orange, to pale yellow undecided.
+
+    Args:
+        uncertainty: (H, W) in [0, 1]; NaN (unknown) becomes grey.
+        image: a photo of the same size; given, its grey version shows through where the map is certain.
+
+    Returns:
+        (H, W, 3) uint8 RGB (the "inferno" map, even in lightness for every kind of colour vision).
+
+    Raises:
+        InputError: for a wrong shape, or values outside [0, 1].
+    """
+    values = np.asarray(uncertainty, np.float32)
+    check_shape("uncertainty", values, ("H", "W"))
+    unknown = np.isnan(values)
+    known = np.where(unknown, 0, values)
+    if known.size and (known.min() < 0 or known.max() > 1):
+        raise InputError(f"uncertainty must lie in [0, 1], not [{known.min():.3g}, {known.max():.3g}].")
+    levels = np.rint(known * 255).astype(np.uint8)
+    coloured = cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)
+    picture: ByteArray = np.asarray(cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB), np.uint8)
+    if image is not None:
+        pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
+        check_shape("image", pixels, (*values.shape, 3))
+        grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
+        # The square root lets faint doubts show; half the light keeps the photo behind the map.
+        share = np.sqrt(known)[..., None]
+        blend: FloatArray = (1 - share) * 0.55 * grey + share * picture
+        picture = np.rint(blend).astype(np.uint8)
+    picture[unknown] = 128
+    return picture
+
+
+def _mask_stack(masks: npt.ArrayLike, size: tuple[int, ...]) -> BoolArray:
+    given = np.asarray(masks)
+    stack: BoolArray = given[None] if given.ndim == 2 else given
+    if stack.size == 0:
+        stack = np.zeros((0, *size), np.bool_)
+    check_shape("masks", stack, ("K", *size))
+    return stack.astype(np.bool_, copy=False)
+
+
+def _display_scale(size: tuple[int, ...], min_side: int, max_side: int | None) -> float:
+    side = max(size)
+    if max_side is not None and side > max_side:
+        return max_side / side
+    return max(1.0, min_side / side)
+
+
+def _scaled_mask(mask: BoolArray, size: tuple[int, int]) -> ByteArray:
+    """Bring one mask to the display size as 0 or 1; a mask that is not empty never vanishes."""
+    values: ByteArray = np.ascontiguousarray(mask).view(np.uint8)
+    height, width = size
+    if mask.shape == size:
+        return values
+    if max(size) > max(mask.shape):
+        larger: ByteArray = np.asarray(
+            cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8
+        )
+        return larger
+    cover = cv2.resize(values * np.uint8(255), (width, height), interpolation=cv2.INTER_AREA)
+    kept = cover >= 128
+    if not kept.any() and mask.any():
+        # Thinner than a display pixel: show every pixel it touches.
+        rows, columns = np.nonzero(mask)
+        kept[rows * height // mask.shape[0], columns * width // mask.shape[1]] = True
+    return kept.astype(np.uint8)
+
+
+def _words(scores: npt.ArrayLike | None, names: Sequence[str] | None, count: int) -> list[str]:
+    values = (
+        [float("nan")] * count if scores is None else [float(value) for value in np.asarray(scores).ravel()]
+    )
+    for what, given in (("scores", values), ("names", names)):
+        if given is not None and len(given) != count:
+            raise InputError(f"{len(given)} {what} were given for {count} masks.")
+    numbers = ["" if np.isnan(value) else f"{value:.2f}" for value in values]
+    return [f"{name} {number}".strip() for name, number in zip(names or [""] * count, numbers, strict=True)]
+
+
+def _draw_words(
+    picture: ByteArray, masks: Sequence[ByteArray], boxes: FloatArray, words: Sequence[str], look: Look
+) -> None:
+    if len(masks) > MANY:
+        return
+    chips = Chips(picture, look.letters)
+    for index, (mask, text) in enumerate(zip(masks, words, strict=True)):
+        x, y, width, height = cv2.boundingRect(mask)
+        area: Area = x, y, x + width, y + height
+        if index < len(boxes) and np.isfinite(boxes[index]).all():
+            x0, y0, x1, y1 = (round(float(value)) for value in boxes[index])
+            area = x0, y0, x1, y1
+        if text and (width or index < len(boxes)):
+            chips.put(text, area, colour(index))
+
+
+def _rows(name: str, values: npt.ArrayLike | None, width: int) -> FloatArray:
+    rows = (
+        np.zeros((0, width), np.float32) if values is None else np.atleast_2d(np.asarray(values, np.float32))
+    )
+    check_shape(name, rows, ("N", width))
+    return rows
+
+
+def _points(
+    points: npt.ArrayLike | None, labels: npt.ArrayLike | None
+) -> Iterator[tuple[float, float, bool]]:
+    if points is None:
+        return
+    values: npt.NDArray[Any] = np.asarray(points, np.float32)
+    kinds = np.ones(values.shape[:-1], np.int64) if labels is None else np.asarray(labels)
+    check_shape("labels", kinds, values.shape[:-1])
+    check_shape("points", values.reshape(-1, values.shape[-1]), ("P", 2))
+    for (x, y), kind in zip(values.reshape(-1, 2).tolist(), kinds.ravel().tolist(), strict=True):
+        if kind >= 0:
+            yield x, y, kind == 1
