@@ -1,0 +1,99 @@
+"""What every dataset reader is: a lazy sequence of samples that knows which file each came from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from maskwright.errors import DatasetError
+from maskwright.types import Sample
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a file of a dataset: a short `code`, the file and a sentence."""
+
+    code: str
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class SampleError(DatasetError):
+    """One item of a dataset cannot be used; `code` says why in one word, for reports."""
+
+    def __init__(self, code: str, path: Path | str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.problem = Problem(code, str(path), message)
+
+
+class Dataset(Sequence[Sample], ABC):
+    """A map-style dataset: the length is cheap, items are decoded when asked for.
+
+    Args:
+        unpaired: files that lack their partner; `open_dataset` refuses a dataset that has any.
+    """
+
+    def __init__(self, unpaired: Iterable[Problem] = ()) -> None:
+        self.unpaired = tuple(unpaired)
+
+    @abstractmethod
+    def image_path(self, index: int) -> Path:
+        """File of the photo of item `index`; items that share a photo share the path."""
+
+    @abstractmethod
+    def mask_path(self, index: int) -> Path:
+        """File that holds the annotation of item `index`."""
+
+    @abstractmethod
+    def read(self, index: int) -> Sample:
+        """Decode item `index`, which is in range.
+
+        Raises:
+            FileError: naming the file, when it cannot be used.
+        """
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Subset: ...
+    def __getitem__(self, index: int | slice) -> Sample | Subset:
+        if isinstance(index, slice):
+            return Subset(self, range(len(self))[index])
+        return self.read(self._position(index))
+
+    def _position(self, index: int) -> int:
+        """Turn a negative index into a position; out of range is an IndexError, as for any sequence."""
+        try:
+            return range(len(self))[index]
+        except IndexError:
+            raise IndexError(f"item {index} of a dataset of {len(self)}") from None
+
+
+class Subset(Dataset):
+    """Some items of a dataset, in the given order."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+        super().__init__()
+        self.dataset = dataset
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def image_path(self, index: int) -> Path:
+        """File of the photo of item `index`."""
+        return self.dataset.image_path(self.indices[index])
+
+    def mask_path(self, index: int) -> Path:
+        """File that holds the annotation of item `index`."""
+        return self.dataset.mask_path(self.indices[index])
+
+    def read(self, index: int) -> Sample:
+        """Decode item `index`."""
+        return self.dataset.read(self.indices[index])

@@ -1,0 +1,112 @@
+"""DAVIS: video frames with masks of one object (2016, Perazzi et al.) or many (2017, Pont-Tuset et al.)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from maskwright.data.dataset import Dataset, Problem
+from maskwright.data.files import (
+    Pair,
+    check_same_size,
+    list_files,
+    pair_files,
+    read_channel,
+    read_label_map,
+    read_photo,
+    require_folders,
+)
+from maskwright.data.segments import split_labels
+from maskwright.errors import DatasetError, suggestion
+from maskwright.types import Sample
+
+TREE = """\
+  FOLDER/
+    JPEGImages/480p/SEQUENCE/00000.jpg
+    Annotations/480p/SEQUENCE/00000.png
+or
+  FOLDER/
+    images/SEQUENCE/00000.jpg
+    masks/SEQUENCE/00000.png"""
+
+LAYOUTS = (("JPEGImages/480p", "Annotations/480p"), ("images", "masks"))
+
+
+class DAVIS(Dataset):
+    """Frames of DAVIS 2016 (not `multi`: all that is not 0 is the object) or 2017 (a mask an object).
+
+    Frames are listed from the annotation files: numbers may be missing, and frames without annotation
+    are no items. A frame in which no object is seen has no masks.
+
+    Args:
+        sequences: only these, in this order; empty means all, sorted.
+        exclude: all but these.
+        every: only frames whose number is a multiple of it (in a complete sequence, every K-th frame).
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        multi: bool,
+        sequences: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        every: int = 1,
+    ) -> None:
+        self.multi = multi
+        kind = "davis2017" if multi else "davis2016"
+        layout = next((pair for pair in LAYOUTS if all((root / part).is_dir() for part in pair)), LAYOUTS[0])
+        require_folders(kind, root, layout, TREE)
+        self.pairs: list[Pair] = []
+        self.sequence_of: list[str] = []
+        problems: list[Problem] = []
+        for name in _choose(root / layout[1], sequences, exclude):
+            pairs, alone = _list_frames(root / layout[0] / name, root / layout[1] / name)
+            kept = [pair for pair in pairs if every == 1 or _frame_number(pair.mask) % every == 0]
+            self.pairs += kept
+            self.sequence_of += [name] * len(kept)
+            problems += alone
+        super().__init__(problems)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def image_path(self, index: int) -> Path:
+        """File of the frame of item `index`."""
+        return self.pairs[index].image
+
+    def mask_path(self, index: int) -> Path:
+        """Annotation of item `index`."""
+        return self.pairs[index].mask
+
+    def read(self, index: int) -> Sample:
+        """Decode item `index`."""
+        pair = self.pairs[index]
+        image = read_photo(pair.image)
+        # A few masks of DAVIS 2016 are stored as colour, so the first channel decides there.
+        labels = read_label_map(pair.mask) if self.multi else (read_channel(pair.mask) > 0).astype("int32")
+        check_same_size(pair, image, labels.shape)
+        masks, ids = split_labels(labels, leave_out=(0,))
+        return Sample(image, masks, ids, str(pair.mask))
+
+
+def _choose(folder: Path, sequences: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    known = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    for name in (*sequences, *exclude):
+        if name not in known:
+            raise DatasetError(
+                f"{folder} has no sequence {name!r}; it has {', '.join(known)}.{suggestion(name, known)}"
+            )
+    return [name for name in (sequences or known) if name not in exclude]
+
+
+def _list_frames(photos: Path, masks: Path) -> tuple[list[Pair], list[Problem]]:
+    images = list_files(photos, [".jpg", ".png"]) if photos.is_dir() else []
+    pairs, problems = pair_files(images, list_files(masks, [".png"]))
+    return pairs, [problem for problem in problems if problem.code != "missing_mask"]
+
+
+def _frame_number(path: Path) -> int:
+    if not path.stem.isdecimal():
+        raise DatasetError(f"{path}: the name is not a frame number, so every=K cannot choose frames.")
+    return int(path.stem)

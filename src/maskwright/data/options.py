@@ -1,0 +1,61 @@
+"""The values of options in a dataset's one-line name: each parser raises ValueError with what it wants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """How to read an option's text, and one line of help."""
+
+    parse: Callable[[str], Any]
+    help: str
+
+
+def text(value: str) -> str:
+    """Any text."""
+    return value
+
+
+def names(value: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(filter(None, value.split(",")))
+
+
+def natural(value: str) -> int:
+    """A whole number from 1."""
+    if not value.isdecimal() or int(value) < 1:
+        raise ValueError("must be a whole number from 1")
+    return int(value)
+
+
+def number_list(value: str) -> tuple[int, ...]:
+    """Whole numbers separated by commas; empty text is no number."""
+    try:
+        return tuple(int(part) for part in value.split(",") if part)
+    except ValueError:
+        raise ValueError("must be whole numbers separated by commas") from None
+
+
+def yes_no(value: str) -> bool:
+    """True or false."""
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if value.lower() not in known:
+        raise ValueError("must be true or false")
+    return known[value.lower()]
+
+
+def choice(*known: str, or_number: bool = False) -> Callable[[str], str | int]:
+    """One of the known words, or a whole number where that is allowed."""
+
+    def parse(value: str) -> str | int:
+        if or_number and value.isdecimal():
+            return int(value)
+        if value not in known:
+            raise ValueError("must be " + ", ".join(known) + (" or a whole number" if or_number else ""))
+        return value
+
+    return parse

@@ -1,0 +1,130 @@
+"""Open a dataset from one line: `kind:FOLDER?option=value&option=value`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskwright.data import bsds, davis, labels
+from maskwright.data.dataset import Dataset
+from maskwright.data.options import Option, choice, names, natural, number_list, text, yes_no
+from maskwright.errors import DatasetError, suggestion
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A dataset family: what it is, the folder it expects, its options and the function that opens it."""
+
+    summary: str
+    tree: str
+    build: Callable[..., Dataset]
+    options: Mapping[str, Option]
+
+
+_DAVIS_OPTIONS = {
+    "sequences": Option(names, "only these sequences, separated by commas"),
+    "exclude": Option(names, "all sequences but these"),
+    "every": Option(natural, "only frames whose number is a multiple of this"),
+}
+
+
+KINDS: dict[str, Kind] = {
+    "bsds500": Kind(
+        "photos with several human segmentations each",
+        bsds.TREE,
+        bsds.BSDS500,
+        {
+            "split": Option(choice(*bsds.SPLITS), "train, val, test (default) or trainval"),
+            "annotator": Option(
+                choice("all", "first", or_number=True), "first (default), all, or a number from 0"
+            ),
+        },
+    ),
+    "davis2016": Kind(
+        "video frames with one object",
+        davis.TREE,
+        lambda root, **options: davis.DAVIS(root, multi=False, **options),
+        _DAVIS_OPTIONS,
+    ),
+    "davis2017": Kind(
+        "video frames with several objects",
+        davis.TREE,
+        lambda root, **options: davis.DAVIS(root, multi=True, **options),
+        _DAVIS_OPTIONS,
+    ),
+    "labels": Kind(
+        "photos with one label map each, 8 or 16 bit",
+        labels.TREE,
+        labels.LabelMaps,
+        {
+            "images": Option(text, "folder of the photos (default images)"),
+            "labels": Option(text, "folder of the label maps (default labels, or else masks)"),
+            "ending": Option(text, "what follows the photo's stem in a label map's name"),
+            "mode": Option(choice("instances", "classes"), "what a label stands for (default instances)"),
+            "components": Option(yes_no, "in classes mode, one mask a connected part"),
+            "background": Option(number_list, "labels that are no object (default 0; none: empty)"),
+            "ignore": Option(number_list, "labels of pixels nobody labelled: uncertainty 1"),
+            "uncertain": Option(number_list, "labels of doubtful pixels such as borders: uncertainty 1"),
+        },
+    ),
+}
+
+
+def open_dataset(spec: str) -> Dataset:
+    """Open `kind:FOLDER?option=value&…`, such as `bsds500:data/BSDS500?split=val&annotator=all`.
+
+    Raises:
+        DatasetError: for an unknown kind or option, a folder without the expected tree, or files that lack
+            their partner.
+    """
+    dataset = build_dataset(spec)
+    if dataset.unpaired:
+        shown = "".join(f"\n  {problem}" for problem in dataset.unpaired[:5])
+        more = len(dataset.unpaired) - 5
+        raise DatasetError(
+            f"{spec}: {len(dataset.unpaired)} files lack their partner:{shown}"
+            + (f"\n  and {more} more" if more > 0 else "")
+            + f"\n`maskwright data check '{spec}'` lists them all."
+        )
+    if not len(dataset):
+        kind = KINDS[spec.partition(":")[0]]
+        raise DatasetError(f"{spec} holds no items. A dataset of this kind looks like this:\n{kind.tree}")
+    return dataset
+
+
+def build_dataset(spec: str) -> Dataset:
+    """Like `open_dataset`, but files without a partner are left in `Dataset.unpaired` for a report.
+
+    Raises:
+        DatasetError: for an unknown kind or option, or a folder without the expected tree.
+    """
+    name, colon, rest = spec.partition(":")
+    if not colon or not rest:
+        raise DatasetError(
+            f"{spec!r} is not a dataset: write KIND:FOLDER, with KIND one of {', '.join(KINDS)}."
+        )
+    if name not in KINDS:
+        known = f"{', '.join(KINDS)}.{suggestion(name, KINDS)}"
+        raise DatasetError(f"unknown kind of dataset {name!r} in {spec!r}; known: {known}")
+    kind = KINDS[name]
+    folder, _, query = rest.partition("?")
+    return kind.build(Path(folder).expanduser(), **_parse_options(name, kind.options, query))
+
+
+def _parse_options(kind: str, known: Mapping[str, Option], query: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for part in filter(None, query.split("&")):
+        name, equals, value = part.partition("=")
+        if name not in known:
+            raise DatasetError(
+                f"{kind} has no option {name!r}; it has {', '.join(known)}.{suggestion(name, known)}"
+            )
+        if not equals or name in values:
+            raise DatasetError(f"write {name}=VALUE once: {known[name].help}.")
+        try:
+            values[name] = known[name].parse(value)
+        except ValueError as error:
+            raise DatasetError(f"{kind} option {name}={value}: {error}") from None
+    return values
