@@ -64,8 +64,8 @@ def draw(
     draw_masks(picture, shown, look)
     drawn_boxes = _rows("boxes", boxes, 4) * scale
     for index, box in enumerate(drawn_boxes):
-        if np.isfinite(box).all():
-            draw_box(picture, box, colour(index), look)
+        if (whole := _whole(box)) is not None:
+            draw_box(picture, whole, colour(index), look)
     for x, y, is_object in _points(points, labels):
         draw_point(picture, x * scale, y * scale, is_object, look)
     _draw_words(picture, shown, drawn_boxes, _words(scores, names, len(shown)), look)
@@ -134,12 +134,12 @@ def _scaled_mask(mask: BoolArray, size: tuple[int, int]) -> ByteArray:
         )
         return larger
     cover = cv2.resize(values * np.uint8(255), (width, height), interpolation=cv2.INTER_AREA)
-    kept = cover >= 128
+    kept: BoolArray = np.asarray(cover) >= 128
     if not kept.any() and mask.any():
         # Thinner than a display pixel: show every pixel it touches.
         rows, columns = np.nonzero(mask)
         kept[rows * height // mask.shape[0], columns * width // mask.shape[1]] = True
-    return kept.astype(np.uint8)
+    return kept.view(np.uint8)
 
 
 def _words(scores: npt.ArrayLike | None, names: Sequence[str] | None, count: int) -> list[str]:
@@ -160,13 +160,20 @@ def _draw_words(
         return
     chips = Chips(picture, look.letters)
     for index, (mask, text) in enumerate(zip(masks, words, strict=True)):
-        x, y, width, height = cv2.boundingRect(mask)
-        area: Area = x, y, x + width, y + height
-        if index < len(boxes) and np.isfinite(boxes[index]).all():
-            x0, y0, x1, y1 = (round(float(value)) for value in boxes[index])
-            area = x0, y0, x1, y1
-        if text and (width or index < len(boxes)):
+        area = _whole(boxes[index]) if index < len(boxes) else None
+        if area is None and mask.any():
+            x, y, width, height = cv2.boundingRect(mask)
+            area = x, y, x + width, y + height
+        if text and area is not None:
             chips.put(text, area, colour(index))
+
+
+def _whole(box: FloatArray) -> Area | None:
+    """The box in whole pixels, or None where it is not given."""
+    if not np.isfinite(box).all():
+        return None
+    x0, y0, x1, y1 = (round(value) for value in box.tolist())
+    return x0, y0, x1, y1
 
 
 def _rows(name: str, values: npt.ArrayLike | None, width: int) -> FloatArray:

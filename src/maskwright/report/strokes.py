@@ -10,7 +10,7 @@ import numpy as np
 
 from maskwright.report.canvas import blank
 from maskwright.report.palette import BLACK, GREEN, VERMILION, WHITE, Colour, colour
-from maskwright.types import ByteArray, FloatArray
+from maskwright.types import ByteArray
 
 FILL = 0.42
 """Share of the mask's colour in its inside; the photo keeps the rest."""
@@ -30,7 +30,7 @@ class Look:
     def of(cls, picture: ByteArray, masks: int) -> Look:
         """Choose them for `picture` with so many masks."""
         side = max(picture.shape[:2])
-        line = max(1, round(side / (450 if masks <= MANY else 900)))
+        line = max(1, round(side / (320 if masks <= MANY else 900)))
         return cls(line=line, dot=max(3, round(side / 75)), letters=max(11, round(side / 42)))
 
 
@@ -54,13 +54,15 @@ def _draw_outline(picture: ByteArray, mask: ByteArray, stroke: Colour, look: Loo
     if look.line > 1:
         cv2.drawContours(picture, contours, -1, BLACK, look.line + 1, cv2.LINE_AA)
     cv2.drawContours(picture, contours, -1, stroke, look.line, cv2.LINE_AA)
+    if look.line > 1 and max(width, height) <= look.line:
+        # A speck that its own outline hides: ring it, or nobody finds it.
+        cv2.circle(picture, (x + width // 2, y + height // 2), 2 * look.dot, stroke, look.line, cv2.LINE_AA)
 
 
-def draw_box(picture: ByteArray, box: FloatArray, stroke: Colour, look: Look) -> None:
-    """A frame along (x0, y0, x1, y1), with a white and a black edge so that it reads on any photo."""
-    x0, y0, x1, y1 = (round(float(value)) for value in box)
+def draw_box(picture: ByteArray, box: tuple[int, int, int, int], stroke: Colour, look: Look) -> None:
+    """A frame along (x0, y0, x1, y1), with a dark edge so that it reads on any photo."""
+    x0, y0, x1, y1 = box
     cv2.rectangle(picture, (x0, y0), (x1, y1), BLACK, look.line + 2, cv2.LINE_AA)
-    cv2.rectangle(picture, (x0, y0), (x1, y1), WHITE, look.line + 1, cv2.LINE_AA)
     cv2.rectangle(picture, (x0, y0), (x1, y1), stroke, look.line, cv2.LINE_AA)
 
 
