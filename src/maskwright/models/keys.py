@@ -1,0 +1,131 @@
+"""From the original checkpoints' key names to those of transformers, and which keys belong to what.
+
+Originals: segment-anything (Meta), sam-hq (SysCV), sam2 (Meta). An MLP of three linear layers is
+`layers.0`, `layers.1`, `layers.2` there and `proj_in`, `layers.0`, `proj_out` in transformers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+Rules = Sequence[tuple[str, str]]
+
+SHARED_POSITION = "shared_image_embedding.positional_embedding"
+PROMPT_POSITION = "prompt_encoder.shared_embedding.positional_embedding"
+
+# What SAM 2 needs for video only; an image model has no place for it.
+SAM2_MEMORY = (
+    "memory_attention.",
+    "memory_encoder.",
+    "maskmem_tpos_enc",
+    "no_mem_pos_enc",
+    "no_obj_ptr",
+    "no_obj_embed_spatial",
+    "obj_ptr_proj.",
+    "obj_ptr_tpos_proj.",
+    "mask_downsample.",
+)
+# The same modules under transformers' names.
+SAM2_VIDEO_MEMORY = (
+    "memory_attention.",
+    "memory_encoder.",
+    "memory_temporal_positional_encoding",
+    "no_memory_positional_encoding",
+    "no_object_pointer",
+    "occlusion_spatial_embedding_parameter",
+    "object_pointer_proj.",
+    "temporal_positional_encoding_projection_layer.",
+    "mask_downsample.",
+)
+HQ_PARTS = ("hf_token.", "hf_mlp.", "compress_vit_feat.", "embedding_encoder.", "embedding_maskfeature.")
+SAM_DECODER_PARTS = (
+    "transformer.",
+    "iou_token.",
+    "mask_tokens.",
+    "output_upscaling.",
+    "output_hypernetworks_mlps.",
+    "iou_prediction_head.",
+)
+
+_MLP: Rules = (
+    (r"\.layers\.0\.", ".proj_in."),
+    (r"\.layers\.1\.", ".layers.0."),
+    (r"\.layers\.2\.", ".proj_out."),
+)
+_THREE_LAYER_MLP = r"(iou_prediction_head|hq_mask_mlp|pred_obj_score_head|output_hypernetworks_mlps\.\d+)\."
+_PROMPT: Rules = (
+    (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", SHARED_POSITION),
+    (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
+    (r"mask_downscaling\.0\.", "mask_embed.conv1."),
+    (r"mask_downscaling\.1\.", "mask_embed.layer_norm1."),
+    (r"mask_downscaling\.3\.", "mask_embed.conv2."),
+    (r"mask_downscaling\.4\.", "mask_embed.layer_norm2."),
+    (r"mask_downscaling\.6\.", "mask_embed.conv3."),
+)
+_DECODER: Rules = (
+    (r"output_upscaling\.0\.", "upscale_conv1."),
+    (r"output_upscaling\.1\.", "upscale_layer_norm."),
+    (r"output_upscaling\.3\.", "upscale_conv2."),
+    (r"\.hf_token\.", ".hq_token."),
+    (r"\.hf_mlp\.", ".hq_mask_mlp."),
+    (r"compress_vit_feat\.0\.", "compress_vit_conv1."),
+    (r"compress_vit_feat\.1\.", "compress_vit_norm."),
+    (r"compress_vit_feat\.3\.", "compress_vit_conv2."),
+    (r"embedding_encoder\.0\.", "encoder_conv1."),
+    (r"embedding_encoder\.1\.", "encoder_norm."),
+    (r"embedding_encoder\.3\.", "encoder_conv2."),
+    (r"embedding_maskfeature\.0\.", "mask_conv1."),
+    (r"embedding_maskfeature\.1\.", "mask_norm."),
+    (r"embedding_maskfeature\.3\.", "mask_conv2."),
+)
+SAM_RULES: Rules = (
+    (r"^image_encoder\.", "vision_encoder."),
+    (r"^vision_encoder\.blocks\.", "vision_encoder.layers."),
+    (r"patch_embed\.proj\.", "patch_embed.projection."),
+    (r"neck\.0\.", "neck.conv1."),
+    (r"neck\.1\.", "neck.layer_norm1."),
+    (r"neck\.2\.", "neck.conv2."),
+    (r"neck\.3\.", "neck.layer_norm2."),
+    (r"\.norm", ".layer_norm"),
+    *_PROMPT,
+    *_DECODER,
+)
+SAM2_RULES: Rules = (
+    (r"^sam_mask_decoder\.", "mask_decoder."),
+    (r"^sam_prompt_encoder\.", "prompt_encoder."),
+    (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
+    (r"^image_encoder\.neck\.", "vision_encoder.neck."),
+    (r"^no_mem_embed$", "no_memory_embedding"),
+    (r"(neck\.convs\.\d+)\.conv\.", r"\1."),
+    (r"patch_embed\.proj\.", "patch_embed.projection."),
+    (r"\.norm", ".layer_norm"),
+    (r"\.out_proj\.", ".o_proj."),
+    (r"\.mlp\.layers\.0\.", ".mlp.proj_in."),
+    (r"\.mlp\.layers\.1\.", ".mlp.proj_out."),
+    *_PROMPT,
+    *_DECODER,
+)
+
+
+def rename(key: str, rules: Rules) -> str:
+    """The transformers name of an original key; a key that no rule knows comes back unchanged."""
+    for pattern, replacement in rules:
+        key = re.sub(pattern, replacement, key)
+    if re.search(_THREE_LAYER_MLP, key):
+        for pattern, replacement in _MLP:
+            renamed = re.sub(pattern, replacement, key)
+            if renamed != key:
+                return renamed
+    return key
+
+
+def starts_with(key: str, prefixes: Iterable[str]) -> bool:
+    """Whether a key lies below one of the prefixes."""
+    return key.startswith(tuple(prefixes))
+
+
+def listing(keys: Sequence[str], limit: int = 10) -> str:
+    """The count of keys and the first ten of them, for messages."""
+    shown = ", ".join(keys[:limit])
+    return f"{len(keys)} ({shown}{', …' if len(keys) > limit else ''})"

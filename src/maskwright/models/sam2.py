@@ -1,0 +1,137 @@
+"""SAM 2 and 2.1 for single images (Ravi et al. 2024), over transformers' modules.
+
+The forward pass is our own: it returns all four masks and the decoder's tokens, takes any number of prompts
+per image with their own mask prompts, keeps no state, and skips what only video needs. SAM 2's "dynamic
+multi-mask fallback" (take another mask when the single one is unstable) is left to the caller, who sees all masks.
+
+Measured against transformers: its layer norms have the original's eps here (1e-5 in the two-way transformer,
+1e-6 elsewhere), so that nothing has to be corrected, unlike in its SAM and SAM-HQ.
+
+Axes: B images, N prompts, A = B·N, P points, M mask tokens, T tokens, C channels, H W h w sizes, S input side.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers.models.sam2.configuration_sam2 import Sam2Config
+from transformers.models.sam2.modeling_sam2 import Sam2Model
+
+from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
+
+# Rows of the point embedding: background click, object click, upper left corner, lower right corner.
+CORNERS = (2, 3)
+
+
+class SAM2(MaskModel):
+    """SAM 2's image predictor; `net` is transformers' `Sam2Model`, so that its checkpoints fit."""
+
+    family = "sam2"
+    resize = "stretch"
+
+    def __init__(self, net: Sam2Model) -> None:
+        super().__init__()
+        self.net = net
+        self.image_size = int(net.config.prompt_encoder_config.image_size)
+        self.low_res = self.image_size // 4
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SAM2:
+        """Build a model with random weights from `config_dict()`."""
+        return cls(Sam2Model(Sam2Config(**config)))
+
+    def config_dict(self) -> dict[str, Any]:
+        """Transformers' configuration of `net`."""
+        config: dict[str, Any] = self.net.config.to_dict()
+        return config
+
+    def encode(self, pixels_B3SS: Tensor) -> Features:
+        """Encode normalised square images; the image embedding has the no-memory embedding in it.
+
+        `high_res` are the decoder's projections at stride 4 (C/8 channels) and stride 8 (C/4).
+        """
+        decoder = self.net.mask_decoder
+        stages = self.net.vision_encoder.backbone(pixels_B3SS).intermediate_hidden_states
+        fine, middle, coarse = self._pyramid(stages)
+        image = coarse + self.net.no_memory_embedding.flatten()[:, None, None]
+        return Features(image, high_res=(decoder.conv_s0(fine), decoder.conv_s1(middle)))
+
+    def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
+        """Decode N prompts of each image; the tokens are IoU, four masks, object score."""
+        batch, count = prompts.shape
+        decoder = self.net.mask_decoder
+        source = _repeat(features.image, count) + self._dense(prompts)
+        learned = (decoder.obj_score_token, decoder.iou_token, decoder.mask_tokens)
+        output_TC = torch.cat([token.weight for token in learned])
+        queries = torch.cat([output_TC.expand(batch * count, -1, -1), self._sparse(prompts)], dim=1)
+        tokens, keys = decoder.transformer(
+            point_embeddings=queries[:, None],
+            image_embeddings=source,
+            image_positional_embeddings=self.net.get_image_wide_positional_embeddings(),
+            attention_similarity=None,
+        )
+        tokens, image = tokens[:, 0], keys[:, 0].transpose(1, 2).unflatten(2, source.shape[-2:])
+        number = decoder.num_mask_tokens
+        score, iou_token, mask_tokens = tokens[:, :1], tokens[:, 1:2], tokens[:, 2 : 2 + number]
+        fine, middle = (_repeat(level, count) for level in features.high_res)
+        up = F.gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(image) + middle))
+        up = F.gelu(decoder.upscale_conv2(up) + fine)
+        heads = zip(decoder.output_hypernetworks_mlps, mask_tokens.unbind(1), strict=True)
+        kernels_AMC = torch.stack([head(token) for head, token in heads], dim=1)
+        masks = (kernels_AMC @ up.flatten(2)).unflatten(2, up.shape[-2:])
+        iou = decoder.iou_prediction_head(iou_token[:, 0])
+        kept = torch.cat([iou_token, mask_tokens, score], dim=1)
+        masks, iou, kept = (part.unflatten(0, (batch, count)) for part in (masks, iou, kept))
+        return Decoded(masks, iou, kept)
+
+    def _pyramid(self, stages: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """The neck's maps at strides 4, 8 and 16; only the levels named in the config get the coarser one added."""
+        neck = self.net.vision_encoder.neck
+        last = len(stages) - 1
+        levels: list[Tensor] = []
+        for index in range(last, -1, -1):
+            level = neck.convs[last - index](stages[index].permute(0, 3, 1, 2))
+            if levels and index in neck.fpn_top_down_levels:
+                level = level + F.interpolate(levels[-1], scale_factor=2.0, mode="nearest")
+            levels.append(level)
+        return levels[-1], levels[-2], levels[-3]
+
+    def _sparse(self, prompts: PromptBatch) -> Tensor:
+        """Prompt tokens (A, T, C): box corners, points, and one "not a point"; none for a mask alone."""
+        encoder = self.net.prompt_encoder
+        batch = prompts.shape[0] * prompts.shape[1]
+        parts = []
+        if prompts.boxes is not None:
+            corners = encoder.point_embed.weight[list(CORNERS)]
+            parts.append(self._positions(prompts.boxes.flatten(0, 1).unflatten(-1, (2, 2))) + corners)
+        if prompts.points is not None and prompts.labels is not None:
+            labels = prompts.labels.flatten(0, 1)
+            known = self._positions(prompts.points.flatten(0, 1)) + encoder.point_embed(labels.clamp(min=0))
+            parts.append(torch.where(labels[..., None] < 0, encoder.not_a_point_embed.weight, known))
+        if not parts:
+            return encoder.no_mask_embed.weight.new_zeros(batch, 0, encoder.hidden_size)
+        parts.append(encoder.not_a_point_embed.weight.expand(batch, 1, -1))
+        return torch.cat(parts, dim=1)
+
+    def _positions(self, points: Tensor) -> Tensor:
+        """Fourier encoding (…, C) of points (…, 2) in pixels of the input; a pixel's centre is at + 0.5."""
+        encoding: Tensor = self.net.prompt_encoder.shared_embedding((points + 0.5) / self.image_size)
+        return encoding
+
+    def _dense(self, prompts: PromptBatch) -> Tensor:
+        """Mask prompts (A, C, h, w), or the "no mask" embedding (1, C, 1, 1)."""
+        encoder = self.net.prompt_encoder
+        dense: Tensor
+        if prompts.masks is None:
+            dense = encoder.no_mask_embed.weight[:, :, None, None]
+        else:
+            dense = encoder.mask_embed(prompts.masks.flatten(0, 1)[:, None])
+        return dense
+
+
+def _repeat(x_BCHW: Tensor, count: int) -> Tensor:
+    """Repeat each image's map for its prompts: (B, C, H, W) → (A, C, H, W)."""
+    return x_BCHW if count == 1 else x_BCHW.repeat_interleave(count, dim=0)
