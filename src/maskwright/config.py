@@ -73,7 +73,7 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_toml(settings: Settings) -> str:
-    """The whole set of settings as TOML; reading it back gives equal settings. Unset (None) keys are comments."""
+    """The whole set of settings as TOML; read back, it gives equal settings. Unset (None) keys are comments."""
     return _table(settings.model_dump(mode="json"), prefix="").lstrip("\n")
 
 
@@ -117,7 +117,9 @@ def _explain(kind: type[Settings], detail: ErrorDetails) -> str:
     key = ".".join(str(part) for part in detail["loc"]) or "settings"
     if detail["type"] == "extra_forbidden":
         known = _fields_at(kind, detail["loc"][:-1])
-        return f"unknown key {key!r}.{suggestion(str(detail['loc'][-1]), known)} Known keys: {', '.join(known)}."
+        return (
+            f"unknown key {key!r}.{suggestion(str(detail['loc'][-1]), known)} Known keys: {', '.join(known)}."
+        )
     message = detail["msg"].removeprefix("Value error, ")
     return f"{key}: {message} (given: {detail['input']!r})."
 

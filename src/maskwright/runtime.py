@@ -45,7 +45,9 @@ def choose_device(name: str = "auto") -> Choice[torch.device]:
         raise InputError(f"device {name!r} is unknown: use auto, cpu, cuda, cuda:1 or mps.") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         have = torch.cuda.device_count()
-        raise InputError(f"device {name!r}: this torch sees {have} CUDA GPUs. Use --device cpu, or check the driver.")
+        raise InputError(
+            f"device {name!r}: this torch sees {have} CUDA GPUs. Use --device cpu, or check the driver."
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("device 'mps': no Apple GPU is available here. Use --device cpu.")
     if device.type not in ("cpu", "cuda", "mps"):
@@ -80,7 +82,7 @@ def choose_precision(name: str, device: torch.device) -> Choice[Precision]:
 def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and torch's global random states (all devices)."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  (libraries still read the global state)
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 

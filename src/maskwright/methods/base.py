@@ -57,7 +57,7 @@ class TrainingData(ABC):
 
     @abstractmethod
     def collate(self, items: Sequence[Any]) -> Any:  # noqa: ANN401
-        """Make a batch of items: tensors on the CPU in dicts, lists, tuples, or an object with `.to(device)`."""
+        """Make a batch of items: CPU tensors in dicts, lists, tuples, or an object with `.to(device)`."""
 
     def order(self, epoch: int, seed: int) -> npt.NDArray[np.int64]:
         """The order of one epoch: indices, by default a shuffle of all. Override to weight or mix."""

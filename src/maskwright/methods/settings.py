@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from maskwright.config import Settings
 
-# A field of which the result does not depend: it may change when a run is resumed.
+# A field that may change when a run is resumed: the result does not depend on it, or (device and precision)
+# what it stands for is in the run's record by itself.
 FREE = {"free": True}
 
 Positive = Annotated[int, Field(gt=0)]
@@ -34,7 +35,7 @@ class ScheduleSettings(Settings):
     """How the learning rate moves over the run, as a factor of the peak."""
 
     name: Literal["constant", "step", "cosine", "wsd"] = "constant"
-    """constant; step (x gamma at each milestone); cosine (down to final); wsd (warm up, stay, decay linearly)"""
+    """constant; step (x gamma at milestones); cosine (down to final); wsd (warm up, stay, decay linearly)"""
     warmup: Annotated[int, Field(ge=0)] = 0
     """optimiser steps of linear warm-up from zero"""
     milestones: tuple[Fraction, ...] = ()
@@ -66,9 +67,9 @@ class TrainSettings(Settings):
     """the gradient's norm is clipped to this; none: not clipped"""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """decay of the moving average of weights that is evaluated and exported; 0: off"""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Annotated[Literal["auto", "fp32", "bf16", "fp16"], Field(json_schema_extra=FREE)] = "auto"
     """arithmetic of the forward pass; auto: bf16 where the GPU has it, else fp32"""
-    device: str = "auto"
+    device: Annotated[str, Field(json_schema_extra=FREE)] = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
     workers: Annotated[int, Field(ge=0, json_schema_extra=FREE)] = 0
     """processes that prepare batches; 0: the training process itself (the batches are the same)"""

@@ -1,0 +1,91 @@
+"""A run's records: `log.jsonl` (one line an interval), `epochs.csv` (one row an evaluation), TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from maskwright.io.files import write_text
+
+Row = dict[str, Any]
+
+
+class Tracker:
+    """Writes the records. When a run is resumed, what was logged after its checkpoint is taken out again."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        """Open the records of a run that stands at `step`."""
+        self.log_path, self.table_path = folder / "log.jsonl", folder / "epochs.csv"
+        self.steps = [row for row in _read_log(self.log_path) if row["step"] <= step]
+        self.evaluations = [row for row in _read_table(self.table_path) if row["step"] <= step]
+        write_text(self.log_path, "".join(json.dumps(row) + "\n" for row in self.steps))
+        self._write_table()
+        self.board = _board(folder / "tensorboard", step)
+
+    def step(self, row: Row) -> None:
+        """Add one line to the log."""
+        self.steps.append(row)
+        with self.log_path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+        self._show(row)
+
+    def evaluation(self, row: Row) -> None:
+        """Add one row to the table. It is rewritten whole, so that a new column has a header."""
+        self.evaluations.append(row)
+        self._write_table()
+        self._show(row)
+
+    def close(self) -> None:
+        """Flush what TensorBoard buffers."""
+        if self.board is not None:
+            self.board.close()
+
+    def _write_table(self) -> None:
+        columns = list(dict.fromkeys(name for row in self.evaluations for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.evaluations)
+        write_text(self.table_path, text.getvalue() if columns else "")
+
+    def _show(self, row: Row) -> None:
+        if self.board is None:
+            return
+        for name, value in row.items():
+            if name != "step" and isinstance(value, (int, float)):
+                self.board.add_scalar(name, value, row["step"])
+
+
+def _board(folder: Path, step: int) -> Any:  # noqa: ANN401
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder), purge_step=step + 1)
+
+
+def _read_log(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break  # a kill cut the last line; it lies after the checkpoint
+    return rows
+
+
+def _read_table(path: Path) -> list[Row]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return [{name: _number(text) for name, text in row.items() if text} for row in csv.DictReader(stream)]
+
+
+def _number(text: str) -> int | float:
+    return int(text) if text.lstrip("-").isdigit() else float(text)
