@@ -22,7 +22,7 @@ def _external(variable: str, default: str, what: str) -> Path:
 
 @pytest.fixture(scope="session")
 def data_root() -> Path:
-    """The folder of real datasets (`MASKWRIGHT_DATA`); tests that ask for it are skipped where it is absent."""
+    """The folder of real datasets (`MASKWRIGHT_DATA`); tests that ask for it are skipped without it."""
     return _external("MASKWRIGHT_DATA", "../shared/data", "real data")
 
 

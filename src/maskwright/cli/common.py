@@ -1,10 +1,10 @@
 """What every command shares: the common options, parsing, printing, progress, `--json` and exit codes.
 
-A command is a frozen dataclass of options that inherits `Common`, and a function that does the work:
+A command is a frozen dataclass of options (its docstring is the help text) that inherits `Common`, and a
+function that does the work:
 
     @dataclass(frozen=True, kw_only=True)
     class Count(Common):
-        \"""Count the files of a folder.\"""
         folder: Positional[Path]
 
     def main(argv: list[str]) -> int:
@@ -21,7 +21,6 @@ A command is a frozen dataclass of options that inherits `Common`, and a functio
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -36,10 +35,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import Positional as Positional
 
-from maskwright.errors import ConfigError, MaskwrightError
+from maskwright.errors import ConfigError, FileError, MaskwrightError
+from maskwright.io.files import write_json
 
 ERROR, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 PLAIN_PROGRESS_SECONDS = 10.0
+PLAIN_WIDTH = 200
 
 T = TypeVar("T")
 
@@ -85,7 +86,9 @@ class Session:
     failures: list[dict[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.console = Console(quiet=self.options.quiet, highlight=False, soft_wrap=not sys.stdout.isatty())
+        # Off a terminal nothing is cut to 80 columns: paths stay whole in logs and pipes.
+        wide = None if sys.stdout.isatty() else PLAIN_WIDTH
+        self.console = Console(quiet=self.options.quiet, highlight=False, width=wide)
         self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
     def print(self, *objects: Any) -> None:  # noqa: ANN401
@@ -160,18 +163,16 @@ def run(options: C, work: Callable[[C, Session], None]) -> int:
 
 def _write(path: Path, content: dict[str, Any], session: Session) -> int:
     """Write the result; a file that cannot be written is an error (code 1), not a traceback."""
-    from maskwright.io.files import write_text
-
     try:
-        write_text(path, json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
-    except (OSError, MaskwrightError) as problem:
+        write_json(path, plain(content))
+    except FileError as problem:
         session.error(f"the result could not be written to {path}: {problem}")
         return ERROR
     return 0
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401
-    """Turn arrays, tensors, paths and dataclass-free containers into what JSON knows; NaN becomes null."""
+    """Turn arrays, tensors, paths and containers into what JSON knows; NaN becomes null."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set)):
