@@ -25,13 +25,19 @@ class Look:
     line: int
     dot: int
     letters: int
+    rings: bool
 
     @classmethod
     def of(cls, picture: ByteArray, masks: int) -> Look:
         """Choose them for `picture` with so many masks."""
         side = max(picture.shape[:2])
         line = max(1, round(side / (320 if masks <= MANY else 900)))
-        return cls(line=line, dot=max(3, round(side / 75)), letters=max(11, round(side / 42)))
+        return cls(
+            line=line,
+            dot=max(5, round(side / 75)),
+            letters=max(11, round(side / 42)),
+            rings=masks <= MANY,
+        )
 
 
 def draw_masks(picture: ByteArray, masks: Sequence[ByteArray], look: Look) -> None:
@@ -54,7 +60,7 @@ def _draw_outline(picture: ByteArray, mask: ByteArray, stroke: Colour, look: Loo
     if look.line > 1:
         cv2.drawContours(picture, contours, -1, BLACK, look.line + 1, cv2.LINE_AA)
     cv2.drawContours(picture, contours, -1, stroke, look.line, cv2.LINE_AA)
-    if look.line > 1 and max(width, height) <= look.line:
+    if look.rings and max(width, height) <= look.line:
         # A speck that its own outline hides: ring it, or nobody finds it.
         cv2.circle(picture, (x + width // 2, y + height // 2), 2 * look.dot, stroke, look.line, cv2.LINE_AA)
 
