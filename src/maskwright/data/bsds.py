@@ -17,10 +17,10 @@ from maskwright.data.files import (
     check_same_size,
     list_files,
     pair_files,
-    read_photo,
     require_folders,
 )
 from maskwright.data.segments import split_labels
+from maskwright.io.images import read_image
 from maskwright.types import BoolArray, Sample
 
 TREE = """\
@@ -79,7 +79,7 @@ class BSDS500(Dataset):
                 f"has {len(segmentations)} annotators (counted from 0), so there is no number {annotator}"
             )
             raise SampleError("missing_annotator", pair.mask, message)
-        image = read_photo(pair.image)
+        image = read_image(pair.image)
         check_same_size(pair, image, segmentations[annotator].shape)
         masks, ids = split_labels(segmentations[annotator])
         return Sample(image, masks, ids, f"{pair.mask}[{annotator}]", partition=True)

@@ -13,11 +13,11 @@ from maskwright.data.files import (
     pair_files,
     read_channel,
     read_label_map,
-    read_photo,
     require_folders,
 )
 from maskwright.data.segments import split_labels
 from maskwright.errors import DatasetError, suggestion
+from maskwright.io.images import read_image
 from maskwright.types import Sample
 
 TREE = """\
@@ -82,7 +82,7 @@ class DAVIS(Dataset):
     def read(self, index: int) -> Sample:
         """Decode item `index`."""
         pair = self.pairs[index]
-        image = read_photo(pair.image)
+        image = read_image(pair.image)
         # A few masks of DAVIS 2016 are stored as colour, so the first channel decides there.
         labels = read_label_map(pair.mask) if self.multi else (read_channel(pair.mask) > 0).astype("int32")
         check_same_size(pair, image, labels.shape)

@@ -10,17 +10,17 @@ import numpy as np
 
 from maskwright.data.dataset import Dataset
 from maskwright.data.files import (
-    IMAGE_SUFFIXES,
     MASK_SUFFIXES,
     LabelMap,
     check_same_size,
     list_files,
+    list_photos,
     pair_files,
     read_label_map,
-    read_photo,
     require_folders,
 )
 from maskwright.data.segments import split_labels, split_parts
+from maskwright.io.images import read_image
 from maskwright.types import FloatArray, Sample
 
 TREE = """\
@@ -62,7 +62,7 @@ class LabelMaps(Dataset):
         labels = labels or next((name for name in LABEL_FOLDERS if (root / name).is_dir()), LABEL_FOLDERS[0])
         require_folders("labels", root, [images, labels], TREE)
         maps = list_files(root / labels, [ending] if ending else MASK_SUFFIXES)
-        photos = [path for path in list_files(root / images, IMAGE_SUFFIXES) if path not in set(maps)]
+        photos = list_photos(root / images, but=maps)
         self.pairs, problems = pair_files(photos, maps, mask_ending=ending)
         super().__init__(problems)
         self.classes = mode == "classes"
@@ -84,7 +84,7 @@ class LabelMaps(Dataset):
     def read(self, index: int) -> Sample:
         """Decode item `index`."""
         pair = self.pairs[index]
-        image, labels = read_photo(pair.image), read_label_map(pair.mask)
+        image, labels = read_image(pair.image), read_label_map(pair.mask)
         check_same_size(pair, image, labels.shape)
         masks, ids = split_labels(labels, leave_out=(*self.background, *self.void))
         categories: tuple[str | int, ...] | None = ids if self.classes else None

@@ -25,9 +25,16 @@ def names(value: str) -> tuple[str, ...]:
     return tuple(filter(None, value.split(",")))
 
 
+def whole(value: str) -> int:
+    """A whole number from 0."""
+    if not value.isdecimal():
+        raise ValueError("must be a whole number from 0")
+    return int(value)
+
+
 def natural(value: str) -> int:
     """A whole number from 1."""
-    if not value.isdecimal() or int(value) < 1:
+    if not value.isdecimal() or not int(value):
         raise ValueError("must be a whole number from 1")
     return int(value)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from maskwright.data import bsds, davis, labels
+from maskwright.data import bsds, coco, davis, labels, pairs
 from maskwright.data.dataset import Dataset
-from maskwright.data.options import Option, choice, names, natural, number_list, text, yes_no
+from maskwright.data.options import Option, choice, names, natural, number_list, text, whole, yes_no
 from maskwright.errors import DatasetError, suggestion
 
 
@@ -30,6 +31,16 @@ _DAVIS_OPTIONS = {
 }
 
 
+def _hqseg(name: str, summary: str) -> Kind:
+    splits = tuple(pairs.HQSEG[name])
+    return Kind(
+        f"{summary} (HQSeg-44K)",
+        pairs.hqseg_tree(name),
+        partial(pairs.open_hqseg, name),
+        {"split": Option(choice(*splits), f"{' or '.join(splits)} (default {splits[0]})")},
+    )
+
+
 KINDS: dict[str, Kind] = {
     "bsds500": Kind(
         "photos with several human segmentations each",
@@ -45,13 +56,13 @@ KINDS: dict[str, Kind] = {
     "davis2016": Kind(
         "video frames with one object",
         davis.TREE,
-        lambda root, **options: davis.DAVIS(root, multi=False, **options),
+        partial(davis.DAVIS, multi=False),
         _DAVIS_OPTIONS,
     ),
     "davis2017": Kind(
         "video frames with several objects",
         davis.TREE,
-        lambda root, **options: davis.DAVIS(root, multi=True, **options),
+        partial(davis.DAVIS, multi=True),
         _DAVIS_OPTIONS,
     ),
     "labels": Kind(
@@ -69,6 +80,35 @@ KINDS: dict[str, Kind] = {
             "uncertain": Option(number_list, "labels of doubtful pixels such as borders: uncertainty 1"),
         },
     ),
+    "pairs": Kind(
+        "photos with one binary mask file each",
+        pairs.TREE,
+        pairs.open_pairs,
+        {
+            "images": Option(text, "folder of the photos (default images)"),
+            "masks": Option(text, "folder of the masks (default masks)"),
+            "ending": Option(text, "what follows the photo's stem in a mask's name"),
+            "threshold": Option(whole, "values above this are the object (default 128)"),
+        },
+    ),
+    "coco": Kind(
+        "photos with a COCO instances file",
+        coco.TREE,
+        coco.COCOInstances,
+        {
+            "annotations": Option(text, "the JSON file (default the only one)"),
+            "images": Option(text, "folder of the photos (default after the JSON file's name, or images)"),
+            "crowd": Option(choice("skip", "keep"), "what to do with crowd regions (default skip)"),
+        },
+    ),
+    "dis5k": _hqseg("dis5k", "finely structured objects"),
+    "thinobject5k": _hqseg("thinobject5k", "thin objects"),
+    "fss": _hqseg("fss", "few-shot segmentation, a thousand classes"),
+    "duts": _hqseg("duts", "salient objects"),
+    "ecssd": _hqseg("ecssd", "salient objects before complex backgrounds"),
+    "msra10k": _hqseg("msra10k", "salient objects"),
+    "coift": _hqseg("coift", "thin objects"),
+    "hrsod": _hqseg("hrsod", "salient objects in large photos"),
 }
 
 
@@ -110,7 +150,7 @@ def build_dataset(spec: str) -> Dataset:
         raise DatasetError(f"unknown kind of dataset {name!r} in {spec!r}; known: {known}")
     kind = KINDS[name]
     folder, _, query = rest.partition("?")
-    return kind.build(Path(folder).expanduser(), **_parse_options(name, kind.options, query))
+    return kind.build(root=Path(folder).expanduser(), **_parse_options(name, kind.options, query))
 
 
 def _parse_options(kind: str, known: Mapping[str, Option], query: str) -> dict[str, Any]:

@@ -176,7 +176,7 @@ def _warp(plane: npt.NDArray[Any], matrix: Matrix, out: Size, fill: int) -> npt.
 
 
 def _shrink_first(plane: npt.NDArray[Any], matrix: Matrix) -> tuple[npt.NDArray[Any], Matrix]:
-    """Average blocks of pixels where the matrix shrinks to half or less: bilinear sampling would skip some."""
+    """Average blocks of pixels where the matrix shrinks to half or less: bilinear sampling skips pixels."""
     height, width = plane.shape[:2]
     scale_x, scale_y = np.linalg.norm(matrix[:, :2], axis=0)
     small = (

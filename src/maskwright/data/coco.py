@@ -1,0 +1,165 @@
+"""COCO instances: one JSON file with polygons or run-length masks for a folder of photos."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from maskwright.data.dataset import Dataset, Problem, SampleError
+from maskwright.data.files import Pair, check_same_size, require_folders
+from maskwright.errors import DatasetError, FileError, MaskError
+from maskwright.io.files import confine, read_json
+from maskwright.io.images import read_image
+from maskwright.types import BoolArray, Sample
+
+TREE = """\
+  FOLDER/
+    annotations/instances_NAME.json      or any other JSON: annotations=FILE
+    NAME/ or images/                     the photos, as the JSON names them; another folder: images=DIR"""
+
+
+class COCOInstances(Dataset):
+    """The photos a COCO file lists, each with its annotated objects (photos without any are items too).
+
+    A sample's ids are the annotations' ids and its categories their names. Annotations without a
+    segmentation have no mask; crowd regions have one only when asked for.
+
+    Args:
+        annotations: JSON file inside `root`; by default the only `instances*.json` (or the only JSON file)
+            in `annotations/` or in `root` itself.
+        images: folder of the photos inside `root`; by default what follows `instances_` in the file's name,
+            or else `images`.
+        crowd: "skip" or "keep" regions marked `iscrowd`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        annotations: str | None = None,
+        images: str | None = None,
+        crowd: Literal["skip", "keep"] = "skip",
+    ) -> None:
+        require_folders("coco", root, [], TREE)
+        self.file = root / annotations if annotations else _find_annotations(root)
+        self.folder = root / (images or _guess_images(root, self.file))
+        require_folders("coco", root, [str(self.folder.relative_to(root))], TREE)
+        content = _read_tables(self.file)
+        self.categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
+        self.images = content["images"]
+        self._paths = [_photo(self.folder, self.file, entry) for entry in self.images]
+        self._of_image: dict[Any, list[Mapping[str, Any]]] = {entry["id"]: [] for entry in self.images}
+        problems = [
+            Problem("missing_image", str(path), f"is listed in {self.file.name}, but there is no such file")
+            for path in self._paths
+            if not path.is_file()
+        ]
+        for entry in content["annotations"]:
+            self._sort_in(entry, problems, keep_crowd=crowd == "keep")
+        super().__init__(problems)
+
+    def _sort_in(self, entry: Mapping[str, Any], problems: list[Problem], *, keep_crowd: bool) -> None:
+        where = f"{self.file}: annotation {entry['id']}"
+        if entry["image_id"] not in self._of_image:
+            message = f"belongs to image {entry['image_id']}, which is not listed"
+            problems.append(Problem("missing_image", where, message))
+        elif entry["category_id"] not in self.categories:
+            message = f"is of category {entry['category_id']}, which is not listed"
+            problems.append(Problem("unknown_category", where, message))
+        elif entry.get("segmentation") and (keep_crowd or not entry.get("iscrowd")):
+            self._of_image[entry["image_id"]].append(entry)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def image_path(self, index: int) -> Path:
+        """File of the photo of item `index`."""
+        return self._paths[index]
+
+    def mask_path(self, index: int) -> Path:
+        """The JSON file, which holds all masks."""
+        return self.file
+
+    def read(self, index: int) -> Sample:
+        """Decode item `index`."""
+        entry = self.images[index]
+        image = read_image(self._paths[index])
+        size = (int(entry["height"]), int(entry["width"]))
+        check_same_size(Pair(self._paths[index], self.file), image, size)
+        objects = self._of_image[entry["id"]]
+        masks = np.zeros((len(objects), *size), bool)
+        for k, annotation in enumerate(objects):
+            masks[k] = self._decode(annotation, size)
+        return Sample(
+            image,
+            masks,
+            tuple(annotation["id"] for annotation in objects),
+            f"{self.file}[{entry['file_name']}]",
+            categories=tuple(self.categories[annotation["category_id"]] for annotation in objects),
+        )
+
+    def _decode(self, annotation: Mapping[str, Any], size: tuple[int, int]) -> BoolArray:
+        try:
+            return _decode_segmentation(annotation["segmentation"], size)
+        except MaskError as error:
+            where = f"{self.file}: annotation {annotation['id']}"
+            raise SampleError("malformed_mask", where, str(error)) from error
+
+
+def _find_annotations(root: Path) -> Path:
+    found = [path for folder in (root / "annotations", root) for path in sorted(folder.glob("*.json"))]
+    chosen = [path for path in found if path.name.startswith("instances")] or found
+    if len(chosen) != 1:
+        listed = ", ".join(str(path.relative_to(root)) for path in chosen) or "none"
+        raise DatasetError(
+            f"{root}: say which JSON file it is with annotations=FILE; found {listed}.\n{TREE}"
+        )
+    return chosen[0]
+
+
+def _guess_images(root: Path, annotations: Path) -> str:
+    name = annotations.stem.removeprefix("instances_")
+    return name if (root / name).is_dir() else "images"
+
+
+def _read_tables(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The three tables of a COCO file, each entry with the keys it must have."""
+    content = read_json(path)
+    needed = {
+        "images": ("id", "file_name", "height", "width"),
+        "annotations": ("id", "image_id", "category_id"),
+        "categories": ("id", "name"),
+    }
+    for table, keys in needed.items():
+        entries = content.get(table) if isinstance(content, dict) else None
+        if not isinstance(entries, list):
+            raise DatasetError(f"{path} has no list {table!r}, so it is not a COCO instances file.")
+        for number, entry in enumerate(entries):
+            missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
+            if missing:
+                raise DatasetError(f"{path}: {table}[{number}] lacks {', '.join(missing)}.")
+    return {table: content[table] for table in needed}
+
+
+def _photo(folder: Path, file: Path, entry: Mapping[str, Any]) -> Path:
+    try:
+        return confine(folder, str(entry["file_name"]))
+    except FileError as error:
+        raise DatasetError(f"{file}: image {entry['id']}: {error}") from error
+
+
+def _decode_segmentation(segmentation: Any, size: tuple[int, int]) -> BoolArray:  # noqa: ANN401
+    try:
+        if isinstance(segmentation, list):
+            rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+        elif isinstance(segmentation["counts"], list):
+            rle = coco_mask.frPyObjects(segmentation, *size)
+        else:
+            rle = segmentation
+        return cast(BoolArray, coco_mask.decode(rle).astype(bool))
+    except Exception as error:
+        raise MaskError(str(error)) from error
