@@ -1,0 +1,179 @@
+"""SAM (Kirillov et al. 2023) over transformers' weights, with a forward of our own.
+
+The parameters live in transformers' `SamModel` (`self.net`), so its state dicts and `save_pretrained` serve.
+The forward is written here because transformers' differs where it matters: its decoder norms use eps 1e-6
+where the original has 1e-5, its attention forms the bias matrix, and its mixed precision would round the
+positions of prompts.
+
+Axes: B images, N prompts, A = B·N, P points, M mask tokens, T tokens, C D channels, H W h w sizes, S input side.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
+
+from maskwright.models.attention import replace_attention
+from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
+
+# nn.LayerNorm's default, which the original decoder uses.
+DECODER_NORM_EPS = 1e-5
+
+
+class SAM(MaskModel):
+    """Segment Anything. All four mask tokens are decoded; choosing among them is `segmenter.select`.
+
+    Args:
+        net: transformers' model; its attention modules and decoder eps are set to the original's.
+    """
+
+    family: ClassVar[str] = "sam"
+    config_class: ClassVar[type[PreTrainedConfig]] = SamConfig
+    net_class: ClassVar[type[PreTrainedModel]] = SamModel
+
+    def __init__(self, net: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        replace_attention(net.vision_encoder)
+        _restore_norm_eps(net)
+        self.net = net
+        self.image_size = int(net.config.vision_config.image_size)
+        self.low_res = 4 * self.image_size // int(net.config.vision_config.patch_size)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build a model with random weights from `config_dict()`."""
+        settings = cls.config_class.from_dict(copy.deepcopy(config))
+        # transformers draws the positional matrix with half the encoder's width; the original with 1.
+        settings.vision_config.scale = 1.0
+        settings.mask_decoder_config.layer_norm_eps = DECODER_NORM_EPS
+        return cls(cls.net_class(settings))
+
+    def config_dict(self) -> dict[str, Any]:
+        config: dict[str, Any] = self.net.config.to_dict()
+        return config
+
+    def encode(self, pixels_B3SS: Tensor) -> Features:
+        image, _ = self._encode(pixels_B3SS)
+        return Features(image)
+
+    def _encode(self, pixels_B3SS: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The neck's output (B, C, h, w) and the first global block's (B, h, w, D)."""
+        encoder = self.net.vision_encoder
+        x_BHWD = encoder.patch_embed(pixels_B3SS)
+        if encoder.pos_embed is not None:
+            x_BHWD = x_BHWD + encoder.pos_embed
+        early: Tensor | None = None
+        for layer in encoder.layers:
+            x_BHWD = x_BHWD + layer.attn(layer.layer_norm1(x_BHWD))[0]
+            x_BHWD = x_BHWD + layer.mlp(layer.layer_norm2(x_BHWD))
+            if early is None and layer.window_size == 0:
+                early = x_BHWD
+        return encoder.neck(x_BHWD), early
+
+    def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
+        decoded, _ = self._decode(features, prompts, self._output_tokens())
+        return decoded
+
+    def _output_tokens(self) -> Tensor:
+        decoder = self.net.mask_decoder
+        return torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+
+    def _decode(self, features: Features, prompts: PromptBatch, output_TC: Tensor) -> tuple[Decoded, Tensor]:
+        """SAM's decoder with the given output tokens; also returns the upscaled map (A, C / 8, H, W)."""
+        decoder = self.net.mask_decoder
+        images, count = prompts.shape
+        sparse_ATC, dense_ACHW = embed_prompts(self.net, prompts)
+        tokens_ATC = torch.cat([output_TC.expand(images * count, -1, -1), sparse_ATC], dim=1)
+        source_ACHW = features.image.repeat_interleave(count, dim=0) + dense_ACHW
+        height, width = source_ACHW.shape[-2:]
+        position = image_positions(self.net, height, width)
+        out_A1TC, keys_A1LC = decoder.transformer(
+            point_embeddings=tokens_ATC[:, None],
+            image_embeddings=source_ACHW,
+            image_positional_embeddings=position,
+            attention_similarity=None,
+        )
+        out_ATC = out_A1TC[:, 0, : len(output_TC)]
+        upscaled = upscale(decoder, keys_A1LC[:, 0].transpose(1, 2).unflatten(2, (height, width)))
+        kernels = [mlp(out_ATC[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
+        masks_AMHW = apply_kernels(torch.stack(kernels, dim=1), upscaled)
+        iou_AM = decoder.iou_prediction_head(out_ATC[:, 0])
+        parts = (part.unflatten(0, (images, count)) for part in (masks_AMHW, iou_AM, out_ATC))
+        return Decoded(*parts), upscaled
+
+
+def _restore_norm_eps(net: Any) -> None:  # noqa: ANN401
+    """Give the decoder's transformer the original's eps, in its modules and in the config that is saved."""
+    net.config.mask_decoder_config.layer_norm_eps = DECODER_NORM_EPS
+    for module in net.mask_decoder.transformer.modules():
+        if type(module) is nn.LayerNorm:
+            module.eps = DECODER_NORM_EPS
+
+
+def encode_positions(matrix_2D: Tensor, xy: Tensor) -> Tensor:
+    """Random Fourier features (…, C) of positions (…, 2) in [0, 1], in float32 whatever autocast says."""
+    with torch.autocast(xy.device.type, enabled=False):
+        angles = 2 * torch.pi * ((2 * xy.float() - 1) @ matrix_2D.float())
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def image_positions(net: Any, height: int, width: int) -> Tensor:  # noqa: ANN401
+    """(1, C, H, W) encoding of the centres of the embedding's cells."""
+    matrix = net.shared_image_embedding.positional_embedding
+    rows = (torch.arange(height, device=matrix.device) + 0.5) / height
+    columns = (torch.arange(width, device=matrix.device) + 0.5) / width
+    xy = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+    return encode_positions(matrix, xy).permute(2, 0, 1)[None].to(matrix.dtype)
+
+
+def embed_prompts(net: Any, prompts: PromptBatch) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    """SAM's prompt encoder: tokens (A, T, C), T may be 0, and a dense map (A or 1, C, h, w).
+
+    Points and corners are shifted by half a pixel to its centre; a "not a point" token is appended to
+    points when there is no box; without a mask the dense map is one learned vector.
+    """
+    encoder = net.prompt_encoder
+    batch = prompts.shape[0] * prompts.shape[1]
+    no_point_1C = encoder.not_a_point_embed.weight
+    tokens = [no_point_1C.new_zeros(batch, 0, no_point_1C.shape[1])]
+    if prompts.points is not None and prompts.labels is not None:
+        tokens.append(_embed_points(encoder, prompts.points.flatten(0, 1), prompts.labels.flatten(0, 1)))
+        if prompts.boxes is None:
+            tokens.append(no_point_1C.expand(batch, 1, -1))
+    if prompts.boxes is not None:
+        corners_A22 = prompts.boxes.flatten(0, 1).unflatten(1, (2, 2))
+        kinds_2C = torch.cat([encoder.point_embed[2].weight, encoder.point_embed[3].weight])
+        tokens.append(_embed_pixels(encoder, corners_A22) + kinds_2C)
+    if prompts.masks is not None:
+        dense = encoder.mask_embed(prompts.masks.flatten(0, 1)[:, None])
+    else:
+        dense = encoder.no_mask_embed.weight[:, :, None, None]
+    return torch.cat(tokens, dim=1), dense
+
+
+def _embed_points(encoder: Any, points_AP2: Tensor, labels_AP: Tensor) -> Tensor:  # noqa: ANN401
+    background, foreground = encoder.point_embed[0].weight, encoder.point_embed[1].weight
+    labels = labels_AP[..., None]
+    tokens = _embed_pixels(encoder, points_AP2) + torch.where(labels == 1, foreground, background)
+    return torch.where(labels < 0, encoder.not_a_point_embed.weight, tokens)
+
+
+def _embed_pixels(encoder: Any, xy: Tensor) -> Tensor:  # noqa: ANN401
+    matrix = encoder.shared_embedding.positional_embedding
+    return encode_positions(matrix, (xy.float() + 0.5) / encoder.input_image_size).to(matrix.dtype)
+
+
+def upscale(decoder: Any, keys_ACHW: Tensor) -> Tensor:  # noqa: ANN401
+    """SAM's two transposed convolutions: (A, C, h, w) → (A, C / 8, 4h, 4w)."""
+    up = F.gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(keys_ACHW)))
+    return F.gelu(decoder.upscale_conv2(up))
+
+
+def apply_kernels(kernels_AMC: Tensor, maps_ACHW: Tensor) -> Tensor:
+    """Each mask is the dot product of its kernel with the map: (A, M, H, W)."""
+    return (kernels_AMC @ maps_ACHW.flatten(2)).unflatten(2, maps_ACHW.shape[-2:])

@@ -1,0 +1,293 @@
+"""The one predictor for every model family: encode an image once, then decode any number of prompts.
+
+Nothing is remembered between calls, so one segmenter serves any number of threads.
+
+Axes: B images, N prompts, M masks, T tokens, C channels, h w low resolution.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Self, overload
+
+import torch
+from torch import Tensor
+
+from maskwright.errors import InputError, suggestion
+from maskwright.models.base import Decoded, MaskModel
+from maskwright.models.preprocess import ImageLike, preprocess, to_image
+from maskwright.models.prompts import check_prompts, make_prompts, to_batch
+from maskwright.types import Embedding, HQMode, Masks, Prompts
+
+# Prompts decoded at once: at 1024 px a prompt takes about 60 MB in SAM-HQ's decoder.
+CHUNK = 16
+# Images encoded at once; more brings nothing on a CPU and little on a GPU at 1024 px.
+IMAGE_BATCH = 4
+
+_PROMPT_KINDS = ("points", "labels", "boxes", "masks")
+
+
+class Segmenter:
+    """A model made easy to ask.
+
+    The model is set to evaluation mode. Its weights must not change while embeddings of it are kept.
+
+    Args:
+        model: any family.
+        name: what to call it in messages; the family's name by default.
+        dtype: arithmetic of the forward pass: torch.float32, or torch.bfloat16 / torch.float16 for automatic
+            mixed precision. Positions of prompts and all outputs stay float32.
+        chunk: prompts decoded at once; bounds the memory and does not change the result.
+        image_batch: images encoded at once.
+    """
+
+    def __init__(
+        self,
+        model: MaskModel,
+        name: str | None = None,
+        *,
+        dtype: torch.dtype = torch.float32,
+        chunk: int = CHUNK,
+        image_batch: int = IMAGE_BATCH,
+    ) -> None:
+        if chunk < 1 or image_batch < 1:
+            raise InputError(f"chunk and image_batch must be at least 1, not {chunk} and {image_batch}.")
+        self.model = model.eval()
+        self.name = name or model.family
+        self.dtype = dtype
+        self.chunk = chunk
+        self.image_batch = image_batch
+        self.signature = f"{self.name}:{weights_digest(model)}"
+
+    def __repr__(self) -> str:
+        return f"Segmenter({self.name!r}, family={self.model.family!r}, device={str(self.device)!r}, dtype={self.dtype})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.model.parameters()).device
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move the model."""
+        self.model.to(device)
+        return self
+
+    @overload
+    def embed(self, images: ImageLike) -> Embedding: ...
+    @overload
+    def embed(self, images: Sequence[ImageLike]) -> list[Embedding]: ...
+    def embed(self, images: ImageLike | Sequence[ImageLike]) -> Embedding | list[Embedding]:
+        """Encode an image, or several of any sizes.
+
+        Args:
+            images: a path, PIL image, uint8 array (H, W, 3) or (H, W), or `types.Image`; or a list of such.
+
+        Raises:
+            InputError: the value is no image.
+            ImageError: a file cannot be read.
+        """
+        if isinstance(images, list | tuple):
+            batches = (images[i : i + self.image_batch] for i in range(0, len(images), self.image_batch))
+            return [embedding for batch in batches for embedding in self._embed(batch)]
+        return self._embed([images])[0]  # type: ignore[list-item]
+
+    @torch.no_grad()
+    def _embed(self, images: Sequence[ImageLike]) -> list[Embedding]:
+        read = [to_image(image) for image in images]
+        inputs, geometries = zip(*(preprocess(image, self.model) for image in read), strict=True)
+        with self._precision():
+            features = self.model.encode(torch.stack(inputs).to(self.device))
+        features = features.map(lambda part: part.float())
+        return [
+            # A copy, so that one image's embedding does not keep the whole batch in memory.
+            Embedding(features.map(lambda part, i=i: part[i : i + 1].clone()), geometry, self.signature, image.source)
+            for i, (image, geometry) in enumerate(zip(read, geometries, strict=True))
+        ]
+
+    @overload
+    def decode(
+        self, embeddings: Embedding, prompts: Prompts, *, multimask: bool = False, hq: HQMode = "sum"
+    ) -> Masks: ...
+    @overload
+    def decode(
+        self,
+        embeddings: Sequence[Embedding],
+        prompts: Sequence[Prompts],
+        *,
+        multimask: bool = False,
+        hq: HQMode = "sum",
+    ) -> list[Masks]: ...
+    def decode(
+        self,
+        embeddings: Embedding | Sequence[Embedding],
+        prompts: Prompts | Sequence[Prompts],
+        *,
+        multimask: bool = False,
+        hq: HQMode = "sum",
+    ) -> Masks | list[Masks]:
+        """Decode the prompts of one image, or of several.
+
+        Args:
+            embeddings: from `embed` of this very model.
+            prompts: N prompts of any kinds; one `Prompts` per embedding. None at all (N = 0) gives no masks.
+            multimask: three masks for ambiguous prompts in place of one. SAM-HQ as published returns the best
+                of the three with its HQ logits added; `hq="off"` gives SAM's own three.
+            hq: for models with an HQ token: "sum" adds its logits to SAM's, "only" takes them alone, "off"
+                leaves them out. The scores are always SAM's prediction for SAM's mask.
+
+        Raises:
+            InputError: prompts that do not fit the image, an embedding of another model, or hq="only" for a
+                model without an HQ token.
+        """
+        if hq not in ("sum", "only", "off"):
+            raise InputError(f"hq must be 'sum', 'only' or 'off', not {hq!r}.")
+        if isinstance(embeddings, Embedding):
+            if not isinstance(prompts, Prompts):
+                raise InputError(f"one embedding needs one Prompts, not {type(prompts).__name__}.")
+            return self._decode(embeddings, prompts, multimask, hq)
+        if isinstance(prompts, Prompts) or len(prompts) != len(embeddings):
+            given = 1 if isinstance(prompts, Prompts) else len(prompts)
+            raise InputError(f"{len(embeddings)} embeddings need as many Prompts in a list, not {given}.")
+        pairs = zip(embeddings, prompts, strict=True)
+        return [self._decode(embedding, prompt, multimask, hq) for embedding, prompt in pairs]
+
+    @torch.no_grad()
+    def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool, hq: HQMode) -> Masks:
+        if embedding.model != self.signature:
+            raise InputError(
+                f"the embedding of {embedding.source} was made by {embedding.model}, not by {self.signature}; "
+                "embed the image again."
+            )
+        if not len(prompts):
+            # Any prompt, to learn the shapes; none of its masks is kept.
+            middle = torch.tensor([[embedding.geometry.size[::-1]]]) / 2
+            return self._decode(embedding, Prompts(middle, torch.ones(1, 1, dtype=torch.long)), multimask, hq)[:0]
+        check_prompts(prompts, embedding.geometry, self.model.low_res)
+        features = embedding.features.map(lambda part: part.to(self.device))
+        collected: tuple[Tensor, ...] | None = None
+        for index, part in _chunks(prompts, self.chunk):
+            with self._precision():
+                decoded = self.model.decode(features, to_batch(part, embedding.geometry, self.device))
+            rows = [*select(decoded, multimask, hq), decoded.tokens]
+            if collected is None:
+                collected = tuple(
+                    row.new_empty(len(prompts), *row.shape[2:], dtype=torch.float32) for row in rows
+                )
+            for whole, row in zip(collected, rows, strict=True):
+                whole[index.to(self.device)] = row[0].float()
+        assert collected is not None
+        low_res, iou, tokens = collected
+        return Masks(low_res, iou, embedding.geometry, tokens, embedding.source)
+
+    @overload
+    def __call__(self, images: ImageLike | Embedding, **prompts: Any) -> Masks: ...  # noqa: ANN401
+    @overload
+    def __call__(self, images: Sequence[ImageLike | Embedding], **prompts: Any) -> list[Masks]: ...  # noqa: ANN401
+    def __call__(
+        self,
+        images: ImageLike | Embedding | Sequence[ImageLike | Embedding],
+        *,
+        points: Any = None,
+        labels: Any = None,
+        boxes: Any = None,
+        masks: Any = None,
+        multimask: bool = False,
+        hq: HQMode = "sum",
+        **unknown: Any,
+    ) -> Masks | list[Masks]:
+        """Segment an image, or several: `embed` and `decode` in one.
+
+        Args:
+            images: as for `embed`, or an embedding in place of an image; or a list of such. For a list, each
+                kind of prompt is a list of the same length, one entry per image.
+            points: (P, 2) for one prompt, (N, P, 2) or a list of N of any lengths; as (x, y) in the image's pixels.
+            labels: shaped as the points: 1 for the object (the default), 0 for background.
+            boxes: (4,) or (N, 4) as (x0, y0, x1, y1).
+            masks: bool at the image's size, or float logits such as an earlier result's `low_res`; see
+                `prompts.make_prompts`. In lists of N, None stands for "not for this prompt".
+            multimask: see `decode`.
+            hq: see `decode`.
+            unknown: refused, with a suggestion.
+
+        Returns:
+            The masks of the N prompts, indexed by prompt, then mask; a list of such for a list of images.
+
+        Raises:
+            InputError: prompts that do not fit the image; the message names them.
+            ImageError: a file cannot be read.
+            TypeError: a keyword is unknown.
+        """
+        for name in unknown:
+            hint = suggestion(name, (*_PROMPT_KINDS, "multimask", "hq"))
+            raise TypeError(f"a segmenter takes no keyword {name!r}.{hint}")
+        given = {"points": points, "labels": labels, "boxes": boxes, "masks": masks}
+        single = not isinstance(images, list | tuple)
+        several: Sequence[Any] = [images] if single else images  # type: ignore[assignment]
+        if not single:
+            _check_per_image(given, len(several))
+        made = iter(self.embed([image for image in several if not isinstance(image, Embedding)]))
+        results = []
+        for i, image in enumerate(several):
+            embedding = image if isinstance(image, Embedding) else next(made)
+            own = {
+                name: value if single or value is None else value[i] for name, value in given.items()
+            }
+            prompts = make_prompts(embedding.geometry, self.model.low_res, **own)
+            results.append(self.decode(embedding, prompts, multimask=multimask, hq=hq))
+        return results[0] if single else results
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def select(decoded: Decoded, multimask: bool, hq: HQMode) -> tuple[Tensor, Tensor]:
+    """Choose masks (B, N, M, h, w) and scores (B, N, M) among what a decoder returned.
+
+    Without HQ, or with one HQ map per mask token: mask 0, or the ambiguous masks 1…, each with its own HQ map.
+    With a single HQ map (SAM-HQ as published): mask 0, or the ambiguous mask with the best score, with that map.
+
+    Raises:
+        InputError: hq="only" for a model without an HQ token.
+    """
+    chosen = slice(1, None) if multimask else slice(0, 1)
+    masks, iou = decoded.masks[:, :, chosen], decoded.iou[:, :, chosen]
+    if hq == "off":
+        return masks, iou
+    if decoded.hq is None:
+        if hq == "only":
+            raise InputError("hq='only' needs a model with an HQ token, such as SAM-HQ or nano.")
+        return masks, iou
+    if decoded.hq.shape[2] == decoded.masks.shape[2]:
+        refined = decoded.hq[:, :, chosen]
+    else:
+        best = iou.argmax(dim=2, keepdim=True)
+        iou, masks = iou.gather(2, best), masks.take_along_dim(best[..., None, None], dim=2)
+        refined = decoded.hq
+    return (refined if hq == "only" else masks + refined), iou
+
+
+def weights_digest(model: MaskModel) -> str:
+    """A short hash of the first numbers of every tensor: cheap, and different after any training."""
+    with torch.no_grad():
+        heads = [tensor.flatten()[:16].float() for tensor in model.state_dict().values()]
+        sample = torch.cat(heads).cpu().numpy().tobytes()
+    return hashlib.sha256(sample).hexdigest()[:12]
+
+
+def _chunks(prompts: Prompts, size: int) -> list[tuple[Tensor, Prompts]]:
+    """Prompts of equal structure, at most `size` at once, with their positions."""
+    chunks = []
+    for index, group in prompts.groups():
+        for start in range(0, len(group), size):
+            rows = slice(start, start + size)
+            parts = (group.points, group.labels, group.boxes, group.masks)
+            chunks.append((index[rows], Prompts(*(None if part is None else part[rows] for part in parts))))
+    return chunks
+
+
+def _check_per_image(given: dict[str, Any], count: int) -> None:
+    for name, value in given.items():
+        if value is not None and (not hasattr(value, "__len__") or len(value) != count):
+            has = len(value) if hasattr(value, "__len__") else "no list"
+            raise InputError(f"{name}: {count} images need a list with one entry per image, not {has}.")
