@@ -73,7 +73,7 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def to_toml(settings: Settings) -> str:
-    """The whole set of settings as TOML; read back, it gives equal settings. Unset (None) keys are comments."""
+    """The whole set of settings as TOML; it gives equal settings when read. Unset keys are comments."""
     return _table(settings.model_dump(mode="json"), prefix="").lstrip("\n")
 
 

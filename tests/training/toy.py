@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +47,6 @@ class ToyData(TrainingData):
         if key.index == self.settings.broken_item:
             raise DatasetError("photos/broken.jpg: cut short.")
         if self.settings.kill_worker and torch.utils.data.get_worker_info() is not None:
-            import os
-            import signal
-
             os.kill(os.getpid(), signal.SIGKILL)
         noise = key.rng().standard_normal(4)
         return torch.tensor(np.concatenate([[key.index / 10], noise]), dtype=torch.float32)
@@ -101,5 +100,5 @@ class Toy(Method):
 
     def export(self, folder: Path, metrics: dict[str, float]) -> Path:
         path = make_folder(folder) / "toy.txt"
-        write_text(path, f"{sum(float(p.double().sum()) for p in self.model.parameters()):.12f}\n")
+        write_text(path, f"{sum(float(p.detach().double().sum()) for p in self.model.parameters()):.12f}\n")
         return path

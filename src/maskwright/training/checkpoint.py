@@ -73,7 +73,7 @@ def write_state(path: Path, state: State) -> None:
     except (FileError, SafetensorError) as error:
         raise TrainingError(
             f"the checkpoint of step {state.step} could not be saved: {error} The one before it is "
-            "untouched: make room or fix the permissions, then run the same command again to go on from there."
+            "untouched: make room or fix the permissions, then run the same command again to go on there."
         ) from error
 
 

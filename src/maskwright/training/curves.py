@@ -26,6 +26,7 @@ def draw_curves(steps: Rows, evaluations: Rows, path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.6), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
     losses, metrics, rate = figure.subplots(1, 3)
     for name in _names(steps, "loss"):
         _line(losses, steps, name, smooth=True)
@@ -39,7 +40,7 @@ def draw_curves(steps: Rows, evaluations: Rows, path: Path) -> None:
         if axes.lines and axes is not rate:
             axes.legend(fontsize=8)
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
+    figure.savefig(buffer, format="png")
     write_bytes(path, buffer.getvalue())
 
 
