@@ -20,12 +20,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from maskwright.errors import FileError, WeightsError
 from maskwright.io.files import atomic_path, make_folder, require_file, shown
 
 # Older releases run code from a "weights only" file (CVE-2025-32434) or corrupt memory (CVE-2026-24747).
-TORCH_FLOOR = (2, 11)
+TORCH_FLOOR = "2.11"
 # A ViT-H has 600 tensors and a header of 80 kB; what is larger is no model of ours.
 HEADER_LIMIT = 16 * 2**20
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
@@ -108,7 +109,9 @@ def read_model_json(path: Path) -> dict[str, Any]:
     with _open(path) as stream:
         text = stream.read(HEADER_LIMIT + 1)
     if len(text) > HEADER_LIMIT:
-        raise WeightsError(f"{shown(path)}: a JSON file of more than {HEADER_LIMIT >> 20} MB describes no model.")
+        raise WeightsError(
+            f"{shown(path)}: a JSON file of more than {HEADER_LIMIT >> 20} MB describes no model."
+        )
     return _json_object(path, text)
 
 
@@ -134,12 +137,14 @@ def _kind(path: Path) -> str:
 
 
 def _header(path: Path) -> dict[str, str]:
-    """Check the header of a safetensors file and return its metadata; the reader checks offsets and shapes."""
+    """Check the header of a safetensors file and return its metadata; the reader checks shapes."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > min(size - 8, HEADER_LIMIT):
-            raise WeightsError(f"{shown(path)}: its header claims {length} bytes in a file of {size}; it is cut or damaged.")
+            raise WeightsError(
+                f"{shown(path)}: its header claims {length} bytes in a file of {size}; it is cut or damaged."
+            )
         header = _json_object(path, stream.read(length))
     metadata = header.get("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
@@ -152,7 +157,7 @@ def _read_safetensors(path: Path) -> Weights:
     tensors = {}
     try:
         with safe_open(path, framework="pt") as handle:
-            for key in handle.keys():  # noqa: SIM118 - the handle is no mapping
+            for key in handle.keys():
                 # A clone, because the tensor is a view into the mapped file, which may change under us.
                 tensors[key] = handle.get_tensor(key).clone()
     except (SafetensorError, OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
@@ -161,9 +166,10 @@ def _read_safetensors(path: Path) -> Weights:
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
-    if torch.__version__ < TORCH_FLOOR:
-        floor = ".".join(map(str, TORCH_FLOOR))
-        raise WeightsError(f"{shown(path)}: PyTorch {torch.__version__} is not safe for such files; install {floor} or newer.")
+    if TorchVersion(torch.__version__) < TorchVersion(TORCH_FLOOR):
+        raise WeightsError(
+            f"{shown(path)}: PyTorch {torch.__version__} is unsafe for such files; install {TORCH_FLOOR}."
+        )
     _check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -171,7 +177,8 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
         if unsafe:
             raise WeightsError(
-                f"{shown(path)}: refused, it asks to run {unsafe[1]}; ask for a safetensors file, or save its state_dict() alone."
+                f"{shown(path)}: refused, it asks to run {unsafe[1]}; "
+                "ask for a safetensors file, or save its state_dict() alone."
             ) from error
         raise WeightsError(f"{shown(path)}: not a readable PyTorch file ({_one_line(error)}).") from error
     return _state_dict(path, content)
@@ -187,7 +194,9 @@ def _check_archive(path: Path) -> None:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise WeightsError(f"{shown(path)}: a damaged archive ({_one_line(error)}).") from error
     if total > path.stat().st_size:
-        raise WeightsError(f"{shown(path)}: refused, it would unpack to {total} bytes, more than the file holds.")
+        raise WeightsError(
+            f"{shown(path)}: refused, it would unpack to {total} bytes, more than the file holds."
+        )
 
 
 def _state_dict(path: Path, content: object) -> dict[str, Tensor]:
@@ -197,21 +206,35 @@ def _state_dict(path: Path, content: object) -> dict[str, Tensor]:
                 content = content[name]
                 break
     if not isinstance(content, dict) or not content:
-        raise WeightsError(f"{shown(path)}: holds a {type(content).__name__}, not a state_dict of tensors by name.")
-    odd = [str(key) for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
+        raise WeightsError(
+            f"{shown(path)}: holds a {type(content).__name__}, not a state_dict of tensors by name."
+        )
+    odd = [
+        str(key)
+        for key, value in content.items()
+        if not isinstance(key, str) or not isinstance(value, Tensor)
+    ]
     if odd:
-        raise WeightsError(f"{shown(path)}: not a plain state_dict, these entries are no tensors: {', '.join(odd[:10])}.")
+        raise WeightsError(
+            f"{shown(path)}: not a plain state_dict, these entries are no tensors: {', '.join(odd[:10])}."
+        )
     return dict(content)
 
 
 def _check_tensor(path: Path, key: str, tensor: Tensor) -> None:
     if tensor.layout != torch.strided or tensor.dtype not in FLOATS | INTEGERS:
-        raise WeightsError(f"{shown(path)}: {key} has type {tensor.dtype} ({tensor.layout}), which is no weight type.")
+        raise WeightsError(
+            f"{shown(path)}: {key} has type {tensor.dtype} ({tensor.layout}), which is no weight type."
+        )
     # An expanded view can claim any shape on a few bytes; touching it would then fill the memory.
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise WeightsError(f"{shown(path)}: {key} claims shape {tuple(tensor.shape)}, more than the file holds.")
+        raise WeightsError(
+            f"{shown(path)}: {key} claims shape {tuple(tensor.shape)}, more than the file holds."
+        )
     if tensor.dtype in FLOATS and not bool(tensor.isfinite().all()):
-        raise WeightsError(f"{shown(path)}: {key} holds NaN or infinite values; the file is damaged or training diverged.")
+        raise WeightsError(
+            f"{shown(path)}: {key} holds NaN or infinite values; the file is damaged or training diverged."
+        )
 
 
 def _read_shards(index: Path) -> Weights:
@@ -230,7 +253,9 @@ def _read_shards(index: Path) -> Weights:
         listed = {key for key, where in weight_map.items() if where == name}
         if set(shard) != listed:
             odd = sorted(set(shard) ^ listed)
-            raise WeightsError(f"{shown(index)}: {name} and the index disagree on {len(odd)} keys: {', '.join(odd[:10])}.")
+            raise WeightsError(
+                f"{shown(index)}: {name} and the index disagree on {len(odd)} keys: {', '.join(odd[:10])}."
+            )
         tensors |= shard
     return Weights(tensors)
 

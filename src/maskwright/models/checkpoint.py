@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from maskwright.errors import InputError, WeightsError
-from maskwright.io.weights import Weights, read_model_json, read_metadata, read_weights
+from maskwright.io.weights import Weights, read_metadata, read_model_json, read_weights
 from maskwright.models import keys
 from maskwright.models.configs import check_config, check_value
 from maskwright.models.sizes import Tensors, sam2_config, sam_config
@@ -32,7 +32,12 @@ from maskwright.models.sizes import Tensors, sam2_config, sam_config
 FORMAT, VERSION = "maskwright", "1"
 NET = "net."
 TRANSFORMERS_FAMILIES = frozenset({"sam", "sam_hq", "sam2"})
-FOLDER_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+FOLDER_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +91,9 @@ def read_checkpoint(
 
 def _check_given(path: Path, found: Checkpoint, num_heads: int | None, image_size: int | None) -> None:
     """A size that was given must be the model's own; it is never ignored."""
-    decoder, prompt = (found.config.get(part, {}) for part in ("mask_decoder_config", "prompt_encoder_config"))
+    decoder, prompt = (
+        found.config.get(part, {}) for part in ("mask_decoder_config", "prompt_encoder_config")
+    )
     own_size = prompt.get("image_size", found.config.get("image_size"))
     for name, given, own in (
         ("num_heads", num_heads, decoder.get("num_attention_heads", found.config.get("decoder_heads"))),
@@ -107,7 +114,9 @@ def _read_folder(path: Path) -> Checkpoint:
         raise WeightsError(f"{path}: {weights_file.name} has no config.json beside it.")
     family, config = check_config(config_file, read_model_json(config_file))
     state = read_weights(weights_file).tensors
-    dropped = tuple(key for key in state if family == "sam2" and keys.starts_with(key, keys.SAM2_VIDEO_MEMORY))
+    dropped = tuple(
+        key for key in state if family == "sam2" and keys.starts_with(key, keys.SAM2_VIDEO_MEMORY)
+    )
     state = {key: tensor for key, tensor in state.items() if key not in set(dropped)}
     return _finish(family, config, state, "transformers folder", dropped=dropped)
 
@@ -116,7 +125,9 @@ def _is_ours(path: Path) -> bool:
     return not path.name.endswith(".json") and read_metadata(path).get("format") == FORMAT
 
 
-def _read_file(path: Path, base: Checkpoint | None, num_heads: int | None, image_size: int | None) -> Checkpoint:
+def _read_file(
+    path: Path, base: Checkpoint | None, num_heads: int | None, image_size: int | None
+) -> Checkpoint:
     weights = read_weights(path)
     tensors = weights.tensors
     if weights.metadata.get("format") == FORMAT:
@@ -127,10 +138,14 @@ def _read_file(path: Path, base: Checkpoint | None, num_heads: int | None, image
         if "image_encoder.pos_embed" in tensors:
             return _meta_sam(tensors, num_heads)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
-        raise WeightsError(f"{path}: the checkpoint is incomplete, {error} is missing or misshapen.") from error
+        raise WeightsError(
+            f"{path}: the checkpoint is incomplete, {error} is missing or misshapen."
+        ) from error
     if _on_base(tensors):
         return _overlay(path, tensors, base, num_heads)
-    raise WeightsError(f"{path}: unknown layout{_hint(tensors)}; its keys are {keys.listing(sorted(tensors))}.")
+    raise WeightsError(
+        f"{path}: unknown layout{_hint(tensors)}; its keys are {keys.listing(sorted(tensors))}."
+    )
 
 
 def _hint(tensors: Tensors) -> str:
@@ -145,7 +160,8 @@ def _own(path: Path, weights: Weights) -> Checkpoint:
     metadata = weights.metadata
     if metadata.get("version") != VERSION:
         raise WeightsError(
-            f"{path}: checkpoint version {metadata.get('version')!r}; this release reads {VERSION!r}: update Maskwright."
+            f"{path}: checkpoint version {metadata.get('version')!r}, but this release reads "
+            f"{VERSION!r}: update Maskwright."
         )
     family = metadata.get("family", "")
     try:
@@ -188,14 +204,15 @@ def _on_base(tensors: Tensors) -> bool:
 
 
 def _overlay(path: Path, tensors: Tensors, base: Checkpoint | None, num_heads: int | None) -> Checkpoint:
-    """Put a decoder-only file on a base model: a whole decoder replaces the base's, HQ layers alone are added."""
+    """Put a decoder-only file on a base model: a whole one replaces the base's, HQ layers are added."""
     has_hq = any(keys.starts_with(key, keys.HQ_PARTS) for key in tensors)
     has_decoder = any(keys.starts_with(key, keys.SAM_DECODER_PARTS) for key in tensors)
     layout = "SAM-HQ decoder on a base" if has_hq else "SAM decoder on a base"
     layout = layout if has_decoder else "HQ layers on a base"
     if base is None:
         raise WeightsError(
-            f"{path}: a decoder without an image encoder ({layout}); give the SAM model it was trained on as base=."
+            f"{path}: a decoder without an image encoder ({layout}); "
+            "give the SAM model it was trained on as base=."
         )
     if base.family not in {"sam", "sam_hq"}:
         raise InputError(f"{path}: its base must be SAM or SAM-HQ, not {base.family}.")

@@ -18,24 +18,31 @@ Config = dict[str, Any]
 
 MAX_SIZE, MAX_LENGTH = 65536, 512
 
-# Text-generation settings and housekeeping that every transformers 4 release wrote into every config; inert here.
+# Text-generation settings and housekeeping that transformers 4 wrote into every config; inert here.
 INERT = frozenset(
     """
-    _attn_implementation_autoset _commit_hash _name_or_path add_cross_attention architectures bad_words_ids
-    begin_suppress_tokens bos_token_id chunk_size_feed_forward cross_attention_hidden_size decoder_start_token_id
-    diversity_penalty do_sample dropout dtype early_stopping encoder_no_repeat_ngram_size eos_token_id
-    exponential_decay_length_penalty finetuning_task forced_bos_token_id forced_eos_token_id id2label
-    initializer_factor intermediate_size is_decoder is_encoder_decoder label2id length_penalty max_length min_length
-    no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions output_hidden_states
-    output_scores pad_token_id prefix problem_type projection_dim pruned_heads remove_invalid_values
-    repetition_penalty return_dict return_dict_in_generate sep_token_id suppress_tokens task_specific_params
-    temperature tf_legacy_loss tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p torch_dtype
-    torchscript transformers_version typical_p use_bfloat16
+    _attn_implementation_autoset _commit_hash _name_or_path add_cross_attention architectures
+    bad_words_ids begin_suppress_tokens bos_token_id chunk_size_feed_forward cross_attention_hidden_size
+    decoder_start_token_id diversity_penalty do_sample dropout dtype early_stopping
+    encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task
+    forced_bos_token_id forced_eos_token_id id2label initializer_factor intermediate_size is_decoder
+    is_encoder_decoder label2id length_penalty max_length min_length no_repeat_ngram_size num_beam_groups
+    num_beams num_return_sequences output_attentions output_hidden_states output_scores pad_token_id
+    prefix problem_type projection_dim pruned_heads remove_invalid_values repetition_penalty return_dict
+    return_dict_in_generate sep_token_id suppress_tokens task_specific_params temperature tf_legacy_loss
+    tie_encoder_decoder tie_word_embeddings tokenizer_class top_k top_p torch_dtype torchscript
+    transformers_version typical_p use_bfloat16
     """.split()
 )
 # What multiplies modules, so that a large value would build for ever.
 COUNTS = frozenset(
-    {"num_hidden_layers", "iou_head_depth", "num_multimask_outputs", "num_point_embeddings", "blocks_per_stage"}
+    {
+        "num_hidden_layers",
+        "iou_head_depth",
+        "num_multimask_outputs",
+        "num_point_embeddings",
+        "blocks_per_stage",
+    }
 )
 
 
@@ -62,7 +69,9 @@ def check_config(path: Path, config: object) -> tuple[str, Config]:
     if unknown:
         raise WeightsError(f"{path}: refused, the configuration has unknown keys: {listing(unknown)}.")
     if kind == "sam2_video":
-        clean = {key: value for key, value in clean.items() if key in references["sam2"]} | {"model_type": "sam2"}
+        clean = {key: value for key, value in clean.items() if key in references["sam2"]} | {
+            "model_type": "sam2"
+        }
         kind = "sam2"
     if kind in {"sam", "sam_hq"}:
         clean.setdefault("mask_decoder_config", {})["layer_norm_eps"] = DECODER_EPS
@@ -70,7 +79,7 @@ def check_config(path: Path, config: object) -> tuple[str, Config]:
 
 
 def check_value(path: Path, name: str, value: object) -> None:
-    """Refuse a setting that is no plain number, switch, short word or short list of these, or that is absurd."""
+    """Refuse a setting that is no plain number, switch, short word or list of these, or is absurd."""
     if isinstance(value, list) and len(value) <= MAX_LENGTH:
         for item in value:
             check_value(path, name, item)
@@ -109,7 +118,9 @@ def _clean(path: Path, config: Config, reference: Config, prefix: str, unknown: 
         elif key == "model_type":
             # transformers chooses the class of a part by this; early releases wrote an empty string.
             if value not in ("", reference[key]):
-                raise WeightsError(f"{path}: refused, {name} is {str(value)[:40]!r} instead of {reference[key]!r}.")
+                raise WeightsError(
+                    f"{path}: refused, {name} is {str(value)[:40]!r} instead of {reference[key]!r}."
+                )
             clean[key] = reference[key]
         else:
             check_value(path, name, value)

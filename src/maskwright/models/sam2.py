@@ -2,12 +2,12 @@
 
 The forward pass is our own: it returns all four masks and the decoder's tokens, takes any number of prompts
 per image with their own mask prompts, keeps no state, and skips what only video needs. SAM 2's "dynamic
-multi-mask fallback" (take another mask when the single one is unstable) is left to the caller, who sees all masks.
+multi-mask fallback" (another mask where the single one is unstable) is left to the caller, who sees all.
 
 Measured against transformers: its layer norms have the original's eps here (1e-5 in the two-way transformer,
 1e-6 elsewhere), so that nothing has to be corrected, unlike in its SAM and SAM-HQ.
 
-Axes: B images, N prompts, A = B·N, P points, M mask tokens, T tokens, C channels, H W h w sizes, S input side.
+Axes: B images, N prompts, A = B·N, P points, M mask tokens, T tokens, C channels, H W h w sizes, S side.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from transformers.models.sam2.configuration_sam2 import Sam2Config
 from transformers.models.sam2.modeling_sam2 import Sam2Model
 
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
+from maskwright.models.sam import apply_kernels, encode_positions, image_positions
 
 # Rows of the point embedding: background click, object click, upper left corner, lower right corner.
 CORNERS = (2, 3)
@@ -63,32 +64,31 @@ class SAM2(MaskModel):
         """Decode N prompts of each image; the tokens are IoU, four masks, object score."""
         batch, count = prompts.shape
         decoder = self.net.mask_decoder
-        source = _repeat(features.image, count) + self._dense(prompts)
+        source = features.image.repeat_interleave(count, dim=0) + self._dense(prompts)
         learned = (decoder.obj_score_token, decoder.iou_token, decoder.mask_tokens)
         output_TC = torch.cat([token.weight for token in learned])
         queries = torch.cat([output_TC.expand(batch * count, -1, -1), self._sparse(prompts)], dim=1)
         tokens, keys = decoder.transformer(
             point_embeddings=queries[:, None],
             image_embeddings=source,
-            image_positional_embeddings=self.net.get_image_wide_positional_embeddings(),
+            image_positional_embeddings=image_positions(self.net, *source.shape[-2:]),
             attention_similarity=None,
         )
         tokens, image = tokens[:, 0], keys[:, 0].transpose(1, 2).unflatten(2, source.shape[-2:])
         number = decoder.num_mask_tokens
         score, iou_token, mask_tokens = tokens[:, :1], tokens[:, 1:2], tokens[:, 2 : 2 + number]
-        fine, middle = (_repeat(level, count) for level in features.high_res)
+        fine, middle = (level.repeat_interleave(count, dim=0) for level in features.high_res)
         up = F.gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(image) + middle))
         up = F.gelu(decoder.upscale_conv2(up) + fine)
         heads = zip(decoder.output_hypernetworks_mlps, mask_tokens.unbind(1), strict=True)
-        kernels_AMC = torch.stack([head(token) for head, token in heads], dim=1)
-        masks = (kernels_AMC @ up.flatten(2)).unflatten(2, up.shape[-2:])
+        masks = apply_kernels(torch.stack([head(token) for head, token in heads], dim=1), up)
         iou = decoder.iou_prediction_head(iou_token[:, 0])
         kept = torch.cat([iou_token, mask_tokens, score], dim=1)
         masks, iou, kept = (part.unflatten(0, (batch, count)) for part in (masks, iou, kept))
         return Decoded(masks, iou, kept)
 
     def _pyramid(self, stages: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """The neck's maps at strides 4, 8 and 16; only the levels named in the config get the coarser one added."""
+        """The neck's maps at strides 4, 8 and 16; those named in the config get the coarser one added."""
         neck = self.net.vision_encoder.neck
         last = len(stages) - 1
         levels: list[Tensor] = []
@@ -106,20 +106,20 @@ class SAM2(MaskModel):
         parts = []
         if prompts.boxes is not None:
             corners = encoder.point_embed.weight[list(CORNERS)]
-            parts.append(self._positions(prompts.boxes.flatten(0, 1).unflatten(-1, (2, 2))) + corners)
+            parts.append(self._positions(prompts.boxes.reshape(batch, 2, 2)) + corners)
         if prompts.points is not None and prompts.labels is not None:
             labels = prompts.labels.flatten(0, 1)
             known = self._positions(prompts.points.flatten(0, 1)) + encoder.point_embed(labels.clamp(min=0))
             parts.append(torch.where(labels[..., None] < 0, encoder.not_a_point_embed.weight, known))
         if not parts:
-            return encoder.no_mask_embed.weight.new_zeros(batch, 0, encoder.hidden_size)
+            return torch.zeros(batch, 0, encoder.hidden_size, device=encoder.no_mask_embed.weight.device)
         parts.append(encoder.not_a_point_embed.weight.expand(batch, 1, -1))
         return torch.cat(parts, dim=1)
 
     def _positions(self, points: Tensor) -> Tensor:
         """Fourier encoding (…, C) of points (…, 2) in pixels of the input; a pixel's centre is at + 0.5."""
-        encoding: Tensor = self.net.prompt_encoder.shared_embedding((points + 0.5) / self.image_size)
-        return encoding
+        matrix = self.net.prompt_encoder.shared_embedding.positional_embedding
+        return encode_positions(matrix, (points.float() + 0.5) / self.image_size).to(matrix.dtype)
 
     def _dense(self, prompts: PromptBatch) -> Tensor:
         """Mask prompts (A, C, h, w), or the "no mask" embedding (1, C, 1, 1)."""
@@ -130,8 +130,3 @@ class SAM2(MaskModel):
         else:
             dense = encoder.mask_embed(prompts.masks.flatten(0, 1)[:, None])
         return dense
-
-
-def _repeat(x_BCHW: Tensor, count: int) -> Tensor:
-    """Repeat each image's map for its prompts: (B, C, H, W) → (A, C, H, W)."""
-    return x_BCHW if count == 1 else x_BCHW.repeat_interleave(count, dim=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -26,7 +27,7 @@ DECODER_EPS = 1e-5
 # (facebookresearch/sam2, configs/sam2.1). None of them leaves a trace in the tensors.
 SAM2_HEADS = {96: 1, 112: 2, 144: 2}
 SAM2_WINDOWS = {144: (8, 4, 16, 8)}
-SAM2_GLOBAL = {
+SAM2_GLOBAL: dict[tuple[int, ...], tuple[int, ...]] = {
     (1, 2, 7, 2): (5, 7, 9),
     (1, 2, 11, 2): (7, 10, 13),
     (2, 3, 16, 3): (12, 16, 20),
@@ -36,7 +37,7 @@ SAM2_PUBLISHED_SIDE, SAM2_OTHER_SIDE = 1024, 256
 
 
 def sam_config(tensors: Tensors, num_heads: int | None) -> tuple[Config, tuple[str, ...]]:
-    """Sizes of a Meta SAM or merged SAM-HQ checkpoint; all but the decoder's head count are in the tensors."""
+    """Sizes of a Meta SAM or merged SAM-HQ checkpoint; only the decoder's head count is assumed."""
     vision = _sam_vision(tensors)
     hidden = tensors["prompt_encoder.no_mask_embed.weight"].shape[1]
     decoder, assumed = _decoder(tensors, "mask_decoder.", "mlp.lin1.weight", num_heads)
@@ -142,7 +143,7 @@ def _hiera(tensors: Tensors) -> tuple[Config, tuple[str, ...]]:
     widths = [tensors[f"{trunk}blocks.{i}.norm2.weight"].shape[0] for i in range(depth)]
     # A stage ends where the width changes: that block has a projection on its skip connection.
     starts = [0, *(i for i in range(1, depth) if f"{trunk}blocks.{i}.proj.weight" in tensors), depth]
-    depths = [after - before for before, after in zip(starts[:-1], starts[1:], strict=True)]
+    depths = [after - before for before, after in pairwise(starts)]
     width, stages = widths[0], len(depths)
     window = tensors[f"{trunk}pos_embed_window"].shape[-1]
     windows = [window, *SAM2_WINDOWS.get(width, (8, 4, 14, 7))[1:stages]]

@@ -1,0 +1,228 @@
+"""`maskwright models`: list, fetch, inspect, verify and convert models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tyro.conf import Positional
+
+from maskwright.cli.commands import dispatch
+from maskwright.cli.common import Common, Session, parse, run
+
+if TYPE_CHECKING:
+    from maskwright.models.checkpoint import Checkpoint
+
+PROG = "maskwright models"
+
+
+@dataclass(frozen=True, kw_only=True)
+class List(Common):
+    """List the models that can be loaded by name, and which of them are on this machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Common):
+    """A model by name or path, and what its file may not tell."""
+
+    model: Positional[str]
+    """Name, file, folder or hub id."""
+    base: str | None = None
+    """For decoder-only files: the SAM they were trained on, as name or path."""
+    num_heads: int | None = None
+    """Attention heads of the decoder, if the file does not tell and they are not eight."""
+    image_size: int | None = None
+    """Input side of a SAM 2 file in pixels, if it is not the published 1024."""
+    offline: bool = False
+    """Never use the network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(Source):
+    """Say what a model file or folder holds: layout, sizes, what was assumed and what was left out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convert(Source):
+    """Write any model file as a transformers folder in safetensors."""
+
+    folder: Positional[Path]
+    """Where to write config.json and model.safetensors."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Get(Common):
+    """Fetch named models, so that they can be used without a network afterwards."""
+
+    names: Positional[tuple[str, ...]]
+    """Names, as `maskwright models list` gives them."""
+    offline: bool = False
+    """Only say what is missing and where to put it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(Common):
+    """Compare the files of named models on this machine with their checksums; a wrong file is removed."""
+
+    names: Positional[tuple[str, ...]] = ()
+    """Names; all that are on this machine if none is given."""
+
+
+def main(argv: list[str]) -> int:
+    """Run `maskwright models …` and return the exit code."""
+    table = {
+        "list": (
+            lambda rest: run(parse(List, rest, prog=f"{PROG} list"), list_models),
+            "List the named models.",
+        ),
+        "info": (
+            lambda rest: run(parse(Info, rest, prog=f"{PROG} info"), info),
+            "Say what a model file holds.",
+        ),
+        "get": (lambda rest: run(parse(Get, rest, prog=f"{PROG} get"), get), "Fetch named models."),
+        "verify": (
+            lambda rest: run(parse(Verify, rest, prog=f"{PROG} verify"), check),
+            "Check fetched files.",
+        ),
+        "convert": (
+            lambda rest: run(parse(Convert, rest, prog=f"{PROG} convert"), convert),
+            "Write any model as a transformers folder.",
+        ),
+    }
+    return dispatch(PROG, "List, fetch, inspect and convert models.", table, argv)
+
+
+def list_models(options: List, session: Session) -> None:
+    """Print the table of named models."""
+    from rich.table import Table
+
+    from maskwright.models.hub import NAMED, local_file
+
+    table = Table("name", "family", "parameters", "licence", "on this machine", box=None)
+    rows = []
+    for name, model in NAMED.items():
+        path = local_file(name)
+        count = f"{model.parameters / 1e6:.1f} M" if model.parameters else "–"
+        table.add_row(name, model.family, count, model.licence, str(path) if path else "no")
+        rows.append(
+            {
+                "name": name,
+                "family": model.family,
+                "parameters": model.parameters,
+                "licence": model.licence,
+                "repository": model.repo,
+                "file": model.file,
+                "sha256": model.sha256,
+                "path": path,
+            }
+        )
+    session.print(table)
+    session.result["models"] = rows
+
+
+def info(options: Info, session: Session) -> None:
+    """Print what a model holds."""
+    checkpoint = _read(options)
+    facts = describe(checkpoint)
+    for key, value in facts.items():
+        session.print(
+            f"{key:<12}{value if not isinstance(value, list) else ', '.join(map(str, value)) or '–'}"
+        )
+    session.result.update(facts, config=checkpoint.config, dropped=list(checkpoint.dropped))
+
+
+def describe(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The facts that `info` prints."""
+    from maskwright.models.registry import count_parameters
+
+    types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.state.values()})
+    return {
+        "layout": checkpoint.layout,
+        "family": checkpoint.family,
+        "parameters": count_parameters(checkpoint),
+        "stored as": types,
+        "sizes": sizes(checkpoint),
+        "assumed": list(checkpoint.assumed),
+        "left out": f"{len(checkpoint.dropped)} tensors that only video needs"
+        if checkpoint.dropped
+        else "nothing",
+    }
+
+
+def sizes(checkpoint: Checkpoint) -> list[str]:
+    """A model's main sizes in words."""
+    config = checkpoint.config
+    if "mask_decoder_config" not in config:
+        return [f"{key} {value}" for key, value in config.items()]
+    vision, decoder = config["vision_config"], config["mask_decoder_config"]
+    trunk = vision.get("backbone_config", vision)
+    depth = trunk.get("num_hidden_layers", trunk.get("blocks_per_stage"))
+    return [
+        f"image {config['prompt_encoder_config']['image_size']}",
+        f"encoder width {trunk['hidden_size']}",
+        f"blocks {depth}",
+        f"decoder width {decoder['hidden_size']}",
+        f"decoder heads {decoder['num_attention_heads']}",
+    ]
+
+
+def get(options: Get, session: Session) -> None:
+    """Fetch named models, one after the other."""
+    from maskwright.errors import InputError, MaskwrightError, suggestion
+    from maskwright.models.hub import NAMED, fetch
+
+    unknown = [name for name in options.names if name not in NAMED]
+    if unknown:
+        raise InputError(f"no model is called {unknown[0]!r}.{suggestion(unknown[0], NAMED)}")
+    session.result["files"] = files = {}
+    for name in options.names:
+        try:
+            files[name] = fetch(name, offline=options.offline)
+            session.print(f"{name}: {files[name]}")
+        except MaskwrightError as error:
+            session.fail(name, error)
+
+
+def check(options: Verify, session: Session) -> None:
+    """Verify the named models that are on this machine."""
+    from maskwright.errors import InputError, MaskwrightError, suggestion
+    from maskwright.models.hub import NAMED, local_file, verify
+
+    session.result["sha256"] = sums = {}
+    for name in options.names or NAMED:
+        if name not in NAMED:
+            raise InputError(f"no model is called {name!r}.{suggestion(name, NAMED)}")
+        path = local_file(name)
+        if path is None:
+            if options.names:
+                session.fail(name, f"not on this machine; fetch it with `maskwright models get {name}`")
+            continue
+        try:
+            sums[name] = verify(name, path)
+            session.print(f"{name}: {sums[name]}  {path}")
+        except MaskwrightError as error:
+            session.fail(name, error)
+
+
+def convert(options: Convert, session: Session) -> None:
+    """Write a transformers folder."""
+    from maskwright.models.convert import write_transformers
+
+    checkpoint = _read(options)
+    files = write_transformers(checkpoint, options.folder, options.model)
+    for file in files:
+        session.print(str(file))
+    session.result.update(describe(checkpoint), files=files)
+
+
+def _read(options: Source) -> Checkpoint:
+    from maskwright.models.registry import read
+
+    return read(
+        options.model,
+        base=options.base,
+        num_heads=options.num_heads,
+        image_size=options.image_size,
+        offline=options.offline,
+    )

@@ -1,0 +1,252 @@
+"""Load any model by name or path, strictly, and save our own checkpoints.
+
+The stored configuration and the tensors must agree to the last key and shape: what is missing or left
+over is listed and refused. The numbers may be stored as float16 and are computed as float32 unless asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.initialization import no_init_weights
+
+from maskwright.errors import InputError, WeightsError
+from maskwright.io.weights import FLOATS, write_safetensors
+from maskwright.models.base import MaskModel
+from maskwright.models.checkpoint import (
+    FORMAT,
+    NET,
+    TRANSFORMERS_FAMILIES,
+    VERSION,
+    Checkpoint,
+    read_checkpoint,
+)
+from maskwright.models.hub import NAMED, locate
+from maskwright.models.keys import PROMPT_POSITION, SHARED_POSITION, listing
+from maskwright.models.segmenter import Segmenter
+from maskwright.runtime import choose_device
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+FAMILIES = ("sam", "sam_hq", "sam2", "nano")
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    base: str | Path | None = None,
+    num_heads: int | None = None,
+    image_size: int | None = None,
+    device: str = "auto",
+    dtype: str | torch.dtype | None = None,
+    offline: bool = False,
+) -> Segmenter:
+    """Load a model, ready for inference.
+
+    Args:
+        name_or_path: a name (`maskwright models list`), file, folder, or hub id ("facebook/sam-vit-base").
+        base: for decoder-only files: the SAM they were trained on, as name or path.
+        num_heads: attention heads of the decoder, where the file does not tell and they are not eight.
+        image_size: input side in pixels of a SAM 2 file, where it is not the published 1024.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        dtype: arithmetic of the forward pass: float32 (default), bfloat16 or float16; weights stay float32.
+        offline: never use the network.
+
+    Raises:
+        InputError: an unknown name, or an argument that contradicts the file.
+        WeightsError: the file is refused; the message names it and says why.
+        OfflineError: the model is not here and cannot be fetched.
+    """
+    checkpoint = read(name_or_path, base=base, num_heads=num_heads, image_size=image_size, offline=offline)
+    kind = _dtype(dtype)
+    where = choose_device(device).value
+    model = build(checkpoint, str(name_or_path)).to(where)
+    return Segmenter(model, name=_title(name_or_path), dtype=kind)
+
+
+def read(
+    name_or_path: str | Path,
+    *,
+    base: str | Path | None = None,
+    num_heads: int | None = None,
+    image_size: int | None = None,
+    offline: bool = False,
+) -> Checkpoint:
+    """Read a model's configuration and weights without building it; arguments and errors as in `load`."""
+    below = None
+    if base is not None:
+        below = read(base, num_heads=num_heads, image_size=image_size, offline=offline)
+    path = locate(name_or_path, offline=offline)
+    return read_checkpoint(path, base=below, num_heads=num_heads, image_size=image_size)
+
+
+def build(checkpoint: Checkpoint, source: str) -> MaskModel:
+    """Make the model of a checkpoint, in float32 on the CPU.
+
+    Raises:
+        WeightsError: keys are missing or left over, or a shape or type does not fit; `source` is named.
+    """
+    family = family_class(checkpoint.family, source)
+    if checkpoint.family in TRANSFORMERS_FAMILIES:
+        # First as shapes only: a configuration that claims too much is refused before it takes memory.
+        check_state(skeleton(checkpoint, source), checkpoint, source)
+    try:
+        with no_init_weights():
+            model: MaskModel = family.from_config(checkpoint.config)
+    except (TypeError, ValueError, KeyError, RuntimeError, AssertionError) as error:
+        raise WeightsError(
+            f"{source}: no {checkpoint.family} model has this configuration ({_line(error)})."
+        ) from error
+    expected = model.state_dict()
+    check_state(expected, checkpoint, source)
+    model.load_state_dict(checkpoint.state, strict=True)
+    return model
+
+
+def save(
+    model_or_segmenter: MaskModel | Segmenter, path: str | Path, *, dtype: torch.dtype | None = None
+) -> Path:
+    """Write our own checkpoint: one safetensors file with family and configuration in its metadata.
+
+    Args:
+        model_or_segmenter: what to save.
+        path: a `.safetensors` file, or a folder that gets `model.safetensors`.
+        dtype: store floats in this type, such as torch.float16; as they are by default.
+
+    Returns:
+        The file.
+
+    Raises:
+        FileError: it cannot be written.
+    """
+    model = model_or_segmenter.model if isinstance(model_or_segmenter, Segmenter) else model_or_segmenter
+    target = Path(path)
+    if target.suffix != ".safetensors":
+        target = target / "model.safetensors"
+    state: dict[str, Tensor] = model.state_dict()
+    if dtype is not None:
+        state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "family": model.family,
+        "config": json.dumps(model.config_dict(), sort_keys=True),
+    }
+    write_safetensors(target, state, metadata)
+    return target
+
+
+def count_parameters(checkpoint: Checkpoint) -> int:
+    """How many numbers a checkpoint holds; the positional matrix, which two keys share, counts once."""
+    state = checkpoint.state
+    shared = state.get(f"{NET}{PROMPT_POSITION}") if f"{NET}{SHARED_POSITION}" in state else None
+    return sum(tensor.numel() for tensor in state.values()) - (0 if shared is None else shared.numel())
+
+
+def family_class(family: str, source: str) -> Any:  # noqa: ANN401
+    """The class of a family.
+
+    Raises:
+        WeightsError: there is none of that name.
+    """
+    if family == "sam":
+        from maskwright.models.sam import SAM
+
+        return SAM
+    if family == "sam_hq":
+        from maskwright.models.sam_hq import SAMHQ
+
+        return SAMHQ
+    if family == "sam2":
+        from maskwright.models.sam2 import SAM2
+
+        return SAM2
+    if family == "nano":
+        from maskwright.models.nano import Nano
+
+        return Nano
+    raise WeightsError(f"{source}: unknown family {family!r}; known are {', '.join(FAMILIES)}.")
+
+
+def net_class(family: str) -> tuple[Any, Any]:
+    """The transformers configuration and model class of SAM, SAM-HQ or SAM 2."""
+    if family == "sam":
+        from transformers.models.sam import SamConfig, SamModel
+
+        return SamConfig, SamModel
+    if family == "sam_hq":
+        from transformers.models.sam_hq import SamHQConfig, SamHQModel
+
+        return SamHQConfig, SamHQModel
+    from transformers.models.sam2 import Sam2Config, Sam2Model
+
+    assert family == "sam2", family
+    return Sam2Config, Sam2Model
+
+
+def skeleton(checkpoint: Checkpoint, source: str) -> dict[str, Tensor]:
+    """The state dict that a checkpoint's configuration calls for, as shapes only.
+
+    Raises:
+        WeightsError: no model has this configuration; `source` is named.
+    """
+    config, model = net_class(checkpoint.family)
+    try:
+        with torch.device("meta"):
+            net: nn.Module = model(config(**checkpoint.config))
+    except Exception as error:  # transformers' validation has its own errors
+        raise WeightsError(
+            f"{source}: no {checkpoint.family} model has this configuration ({_line(error)})."
+        ) from error
+    return {f"{NET}{key}": value for key, value in net.state_dict().items()}
+
+
+def check_state(expected: Mapping[str, Tensor], checkpoint: Checkpoint, source: str) -> None:
+    """Compare a checkpoint with the state dict it must fill.
+
+    Raises:
+        WeightsError: listing what is missing, left over, or of another shape or type.
+    """
+    state, names = checkpoint.state, checkpoint.names
+    missing = sorted(set(expected) - set(state))
+    left_over = sorted(names.get(key, key) for key in set(state) - set(expected))
+    if missing or left_over:
+        parts = [f"missing {listing(missing)}"] * bool(missing) + [f"left over {listing(left_over)}"] * bool(
+            left_over
+        )
+        raise WeightsError(f"{source}: the keys do not fit a {checkpoint.layout}: {'; '.join(parts)}.")
+    wrong = [
+        f"{names.get(key, key)} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in expected.items()
+        if state[key].shape != value.shape
+    ]
+    if wrong:
+        raise WeightsError(f"{source}: shapes do not fit: {listing(wrong)}.")
+    kinds = [
+        f"{names.get(key, key)} {state[key].dtype}"
+        for key, value in expected.items()
+        if (value.dtype in FLOATS) != (state[key].dtype in FLOATS)
+    ]
+    if kinds:
+        raise WeightsError(f"{source}: types do not fit: {listing(kinds)}.")
+
+
+def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    if dtype is None:
+        return torch.float32
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise InputError(f"dtype {name!r} is not supported: use {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def _title(name_or_path: str | Path) -> str:
+    return str(name_or_path) if str(name_or_path) in NAMED else Path(name_or_path).name
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
