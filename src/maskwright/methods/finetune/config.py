@@ -1,0 +1,64 @@
+"""Settings of HQ-SAM training and of fine-tuning any family on one's own data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from maskwright.methods.settings import Fraction, Positive, TrainSettings
+
+PromptName = Literal["box", "jittered_box", "click", "points", "mask"]
+
+
+class FinetuneSettings(TrainSettings):
+    """Fine-tune a promptable model: which part of it learns, from which data, asked with which prompts."""
+
+    model: str = "nano"
+    """name or path of the model to start from; train = "hq" gives a plain SAM fresh HQ layers"""
+    base: str | None = None
+    """for decoder-only files: the SAM they belong to"""
+    num_heads: Positive | None = None
+    """attention heads of the decoder, where the file does not tell and they are not eight"""
+    data: tuple[str, ...] = ()
+    """training data, each KIND:FOLDER (see `maskwright data`); several are put together"""
+    val: tuple[str, ...] = ()
+    """validation data; none: val_share of the training photos are held out"""
+    val_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """part of the training photos held out when val is not given; 0: train without validation"""
+    val_images: Positive = 60
+    """at most this many validation photos, spread evenly over the data"""
+    val_masks: Positive = 3
+    """at most this many objects of each"""
+    train: Literal["hq", "decoder", "all"] = "all"
+    """what learns: the HQ token and its layers (HQ-SAM); prompt encoder and decoder; or everything"""
+    encoder_rate: Annotated[float, Field(gt=0)] = 0.3
+    """train = "all": factor on the image encoder's learning rate"""
+    masks_per_image: Positive = 8
+    """objects asked for in each photo of a batch; a photo with fewer has some asked for again"""
+    min_area: Fraction = 0.0003
+    """objects smaller than this part of the photo are left out, in training and validation"""
+    prompts: tuple[PromptName, ...] = ("box", "jittered_box", "click", "points", "mask")
+    """each photo of a batch is asked with one of these, drawn uniformly"""
+    points: Positive = 10
+    """clicks of the prompt "points", all on the object"""
+    augment: Literal["jitter", "flip", "none"] = "jitter"
+    """large-scale jitter and mirroring, mirroring alone, or neither"""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)
+    """jitter: range of the photo's size against the model's input"""
+    color: bool = True
+    """jitter: also change brightness, contrast, saturation and hue"""
+    loss_points: Positive = 112 * 112
+    """points per mask at which the loss is taken"""
+    cache: Literal["off", "memory", "disk"] = "off"
+    """keep image embeddings (disk: in --out); needs a frozen encoder and no jitter"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FinetuneSettings:
+        if self.scale[0] > self.scale[1]:
+            raise ValueError("scale is (smallest, largest)")
+        if not self.prompts:
+            raise ValueError("prompts names at least one kind")
+        if self.cache != "off" and (self.train == "all" or self.augment == "jitter"):
+            raise ValueError('cache needs train = "hq" or "decoder", and augment = "flip" or "none"')
+        return self

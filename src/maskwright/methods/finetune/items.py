@@ -1,0 +1,263 @@
+"""From annotated photos to training items: augmentation, objects, prompts. No model is needed here.
+
+Axes: K objects of a photo, N objects asked for, P points, S input side, h w low resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwright.data.augment import color_jitter
+from maskwright.data.dataset import Dataset
+from maskwright.data.prompts import center_point, degrade_mask, jitter_box, random_points, tight_box
+from maskwright.data.transforms import (
+    Matrix,
+    compose,
+    flip_matrix,
+    identity_matrix,
+    large_scale_jitter_matrix,
+    resize_matrix,
+    warp_image,
+    warp_maps,
+    warp_masks,
+)
+from maskwright.errors import DatasetError
+from maskwright.methods.base import ItemKey, TrainingData
+from maskwright.methods.finetune.config import FinetuneSettings, PromptName
+from maskwright.models.base import MaskModel, PromptBatch
+from maskwright.models.prompts import MASK_LOGIT
+from maskwright.types import BoolArray, ByteArray, FloatArray, Geometry, Resize, Sample
+
+# An object of which less is left in a crop is not asked for: nobody could tell it from noise.
+VISIBLE_PIXELS = 24
+# Crops tried before the whole photo is taken.
+TRIES = 4
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What an item must know of a model, small enough to be sent to worker processes."""
+
+    side: int
+    low_res: int
+    resize: Resize
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, model: MaskModel) -> Frame:
+        """A model's frame."""
+        return cls(model.image_size, model.low_res, model.resize, model.pixel_mean, model.pixel_std)
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One photo with N objects, in the model's input frame.
+
+    Args:
+        pixels: (3, S, S) float32, normalised.
+        masks: (N, S, S) bool; weights: (N, S, S) float32 trust, or None.
+        valid: False when the photo has no usable object; the masks are then empty.
+        kind: the prompt's name; the prompts themselves have no image axis yet.
+    """
+
+    pixels: Tensor
+    masks: Tensor
+    weights: Tensor | None
+    valid: bool
+    kind: PromptName
+    prompts: PromptBatch
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B items. `groups` are the photos that share a kind of prompt: their indices and prompts (b, N, …)."""
+
+    pixels: Tensor
+    masks: Tensor
+    weights: Tensor | None
+    valid: Tensor
+    groups: list[tuple[Tensor, PromptBatch]]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The batch on a device."""
+
+        def move(part: Tensor | None) -> Any:  # noqa: ANN401
+            return None if part is None else part.to(device, non_blocking=non_blocking)
+
+        groups = [
+            (move(index), PromptBatch(*(move(part) for part in vars(prompts).values())))
+            for index, prompts in self.groups
+        ]
+        return Batch(move(self.pixels), move(self.masks), move(self.weights), move(self.valid), groups)
+
+
+class FinetuneData(TrainingData):
+    """Training items of a dataset.
+
+    Args:
+        dataset: annotated photos.
+        settings: augmentation, objects and prompts.
+        frame: the model's input.
+    """
+
+    def __init__(self, dataset: Dataset, settings: FinetuneSettings, frame: Frame) -> None:
+        self.dataset, self.settings, self.frame = dataset, settings, frame
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def source(self, index: int) -> str:
+        """The photo's file."""
+        return str(self.dataset.image_path(index))
+
+    def check(self) -> None:
+        """Read the first photos, so that a wrong layout shows at once.
+
+        Raises:
+            DatasetError: none of them has an object of the required size.
+        """
+        looked = [self.dataset[index] for index in range(min(8, len(self.dataset)))]
+        if not any(len(_eligible(sample, self.settings.min_area)) for sample in looked):
+            raise DatasetError(
+                f"{looked[0].source}: none of the first {len(looked)} photos has an object that covers "
+                f"{self.settings.min_area:.2%} of it (min_area). Inspect them with `maskwright data check`."
+            )
+
+    def __getitem__(self, key: ItemKey) -> Item:
+        sample, rng = self.dataset[key.index], key.rng()
+        candidates = _eligible(sample, self.settings.min_area)
+        for matrix in self._matrices(sample.image.size, rng):
+            chosen, masks = self._visible(sample, rng.permutation(candidates).tolist(), matrix)
+            if len(chosen):
+                break
+        kind = self.settings.prompts[int(rng.integers(len(self.settings.prompts)))]
+        pixels = self._pixels(sample, matrix, rng)
+        count = self.settings.masks_per_image
+        side = self.frame.side
+        if not len(chosen):
+            empty = torch.zeros(count, side, side, dtype=torch.bool)
+            # A full prompt keeps the batch regular; the photo counts nothing.
+            full = np.ones((count, side, side), bool)
+            return Item(pixels, empty, None, False, kind, self._prompts(kind, full, rng))
+        rows = np.resize(np.arange(len(chosen)), count)
+        weights = self._weights(sample, chosen, matrix)
+        return Item(
+            pixels,
+            torch.from_numpy(masks[rows]),
+            None if weights is None else torch.from_numpy(weights[rows]),
+            True,
+            kind,
+            self._prompts(kind, masks[rows], rng),
+        )
+
+    def collate(self, items: Sequence[Item]) -> Batch:
+        """Stack items; those with one kind of prompt form a group."""
+        kinds = dict.fromkeys(item.kind for item in items)
+        groups = []
+        for kind in kinds:
+            index = [place for place, item in enumerate(items) if item.kind == kind]
+            parts = [vars(items[place].prompts) for place in index]
+            stacked = {
+                name: None if parts[0][name] is None else torch.stack([part[name] for part in parts])
+                for name in parts[0]
+            }
+            groups.append((torch.tensor(index), PromptBatch(**stacked)))
+        weights = None
+        if any(item.weights is not None for item in items):
+            weights = torch.stack(
+                [torch.ones(item.masks.shape) if item.weights is None else item.weights for item in items]
+            )
+        return Batch(
+            torch.stack([item.pixels for item in items]),
+            torch.stack([item.masks for item in items]),
+            weights,
+            torch.tensor([item.valid for item in items]),
+            groups,
+        )
+
+    def _matrices(self, size: tuple[int, int], rng: np.random.Generator) -> list[Matrix]:
+        """Ways to bring a photo into the frame, tried in turn until an object is visible."""
+        settings, side = self.settings, self.frame.side
+        fit = Geometry(size, side, self.frame.resize).input_size
+        mirror = settings.augment != "none" and rng.random() < 0.5
+        whole = compose(flip_matrix(size) if mirror else identity_matrix(), resize_matrix(size, fit))
+        if settings.augment != "jitter":
+            return [whole]
+        crops = [large_scale_jitter_matrix(size, side, rng, scale=settings.scale) for _ in range(TRIES)]
+        return [*crops, whole]
+
+    def _visible(
+        self, sample: Sample, candidates: Sequence[int], matrix: Matrix
+    ) -> tuple[list[int], BoolArray]:
+        """The first N candidates that can be seen in the frame, warped one by one to spare the rest."""
+        side = self.frame.side
+        chosen: list[int] = []
+        masks: list[BoolArray] = []
+        for k in candidates:
+            mask = warp_masks(sample.masks[k : k + 1], matrix, (side, side))[0]
+            if mask.sum() >= VISIBLE_PIXELS:
+                chosen.append(int(k))
+                masks.append(mask)
+            if len(chosen) == self.settings.masks_per_image:
+                break
+        return chosen, np.stack(masks) if masks else np.zeros((0, side, side), bool)
+
+    def _weights(self, sample: Sample, chosen: list[int], matrix: Matrix) -> FloatArray | None:
+        if sample.uncertainty is None:
+            return None
+        side = self.frame.side
+        return 1 - warp_maps(sample.uncertainty[chosen], matrix, (side, side))
+
+    def _pixels(self, sample: Sample, matrix: Matrix, rng: np.random.Generator) -> Tensor:
+        """The photo in the frame, normalised; what lies outside it is zero, as at inference."""
+        side = (self.frame.side, self.frame.side)
+        pixels: ByteArray = warp_image(sample.image.pixels, matrix, side)
+        if self.settings.augment == "jitter" and self.settings.color:
+            pixels = color_jitter(pixels, rng)
+        inside = cv2.warpAffine(
+            np.ones(sample.image.size, np.uint8), matrix, side, flags=cv2.INTER_NEAREST, borderValue=0
+        )
+        mean, std = np.array(self.frame.mean, np.float32), np.array(self.frame.std, np.float32)
+        normal = (pixels - mean) / std * inside[..., None]
+        return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
+
+    def _prompts(self, kind: PromptName, masks: BoolArray, rng: np.random.Generator) -> PromptBatch:
+        """The prompts of N objects, each drawn from its mask in the frame."""
+        size = (self.frame.side, self.frame.side)
+        if kind in ("box", "jittered_box"):
+            boxes = [tight_box(mask) for mask in masks]
+            if kind == "jittered_box":
+                boxes = [jitter_box(box, size, rng) for box in boxes]
+            return PromptBatch(boxes=torch.from_numpy(np.stack(boxes)))
+        if kind == "mask":
+            return PromptBatch(masks=torch.from_numpy(np.stack([self._mask_prompt(m, rng) for m in masks])))
+        if kind == "click":
+            # The centre is where people click first; anywhere on the object teaches the rest.
+            points = [
+                center_point(mask)[None] if rng.random() < 0.5 else random_points(mask, rng) for mask in masks
+            ]
+        else:
+            points = [random_points(mask, rng, self.settings.points) for mask in masks]
+        stacked = torch.from_numpy(np.stack(points))
+        return PromptBatch(stacked, torch.ones(stacked.shape[:2], dtype=torch.long))
+
+    def _mask_prompt(self, mask: BoolArray, rng: np.random.Generator) -> FloatArray:
+        """A degraded mask as logits of the size that a user's mask becomes (published: 0 and 255)."""
+        low = (self.frame.low_res, self.frame.low_res)
+        small = cv2.resize(mask.astype(np.float32), low, interpolation=cv2.INTER_AREA)
+        degraded = degrade_mask(small, rng)
+        return np.where(degraded, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+
+
+def _eligible(sample: Sample, min_area: float) -> list[int]:
+    height, width = sample.image.size
+    least = max(1.0, min_area * height * width)
+    return [k for k, mask in enumerate(sample.masks) if np.count_nonzero(mask) >= least]

@@ -1,0 +1,59 @@
+"""Give a plain SAM the layers of SAM-HQ, fresh, so that they can be trained (Ke et al. 2023, section 3.2)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from maskwright.errors import InputError
+from maskwright.models.base import MaskModel
+from maskwright.models.sam import SAM
+from maskwright.models.sam_hq import SAMHQ
+
+# Modules and parameters that SAM-HQ adds to SAM's mask decoder, by the start of their names.
+HQ_PREFIXES = tuple(
+    f"net.mask_decoder.{name}"
+    for name in (
+        "hq_token.",
+        "hq_mask_mlp.",
+        "compress_vit_",
+        "encoder_conv",
+        "encoder_norm.",
+        "mask_conv",
+        "mask_norm.",
+    )
+)
+
+
+def add_hq_layers(model: MaskModel) -> SAMHQ:
+    """Make a SAM-HQ of a SAM: all weights are SAM's, the HQ layers are new.
+
+    They start as PyTorch makes them, as published, but for the last layer of the HQ token's MLP, which is
+    zero. So the HQ logits are zero at first, and in the default mode "sum" the untrained model gives SAM's
+    masks, but for the little that one more token changes in the decoder's attention.
+
+    Raises:
+        InputError: the model is no plain SAM.
+    """
+    if not isinstance(model, SAM) or isinstance(model, SAMHQ):
+        raise InputError(f"HQ layers can be added to a SAM, not to a {model.family}.")
+    config = copy.deepcopy(model.config_dict())
+    config["model_type"] = "sam_hq"
+    config["vision_config"]["model_type"] = "sam_hq_vision_model"
+    config["mask_decoder_config"]["vit_dim"] = config["vision_config"]["hidden_size"]
+    config.pop("architectures", None)
+    made = SAMHQ.from_config(config)
+    missing, unexpected = made.load_state_dict(model.state_dict(), strict=False)
+    assert not unexpected, unexpected
+    assert all(name.startswith(HQ_PREFIXES) for name in missing), missing
+    decoder = made.net.mask_decoder
+    for name, module in decoder.named_modules():
+        if f"net.mask_decoder.{name}.".startswith(HQ_PREFIXES) and hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    with torch.no_grad():
+        last: nn.Linear = decoder.hq_mask_mlp.proj_out
+        last.weight.zero_()
+        last.bias.zero_()
+    return made
