@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from models.golden import assert_close, golden, prompts
 from torch import Tensor
 
 import maskwright
+from maskwright.models.sam import SAM
 from maskwright.models.segmenter import Segmenter
-from models.golden import assert_close, golden, prompts
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,7 @@ def test_tokens_are_iou_then_masks(segmenter: Segmenter, reference: dict[str, Te
     masks = segmenter(reference["image"].numpy(), **prompts(200, 300)["box"], multimask=True)
     assert masks.tokens is not None
     assert masks.tokens.shape == (1, 5, 32)
+    assert isinstance(segmenter.model, SAM)
     head = segmenter.model.net.mask_decoder.iou_prediction_head
     with torch.no_grad():
         assert_close(head(masks.tokens[:, 0])[:, 1:], masks.iou, "the IoU head of the first token")

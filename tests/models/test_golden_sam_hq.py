@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from models.golden import assert_close, golden, prompts
 from torch import Tensor
 
 import maskwright
 from maskwright.models.base import PromptBatch
 from maskwright.models.sam_hq import SAMHQ
 from maskwright.models.segmenter import Segmenter
-from models.golden import assert_close, golden, prompts
 
 MODES = {"sum": "sum", "hq_only": "only"}
 

@@ -9,9 +9,9 @@ So it is itself a dot product of longer vectors, exactly:
 
     q' = [q, qR_h / scale, qR_w / scale]    k' = [k, onehot(y), onehot(x)]    logit = scale · q'·k'
 
-and the fused kernels, which take no decomposed bias, need no mask at all. On the CPU without gradients, blocks
-of plain matrix products are faster than the fused kernel (which pads values to the length of the keys); there
-the bias of a few rows of queries at a time is the product's starting value.
+and the fused kernels, which take no decomposed bias, need no mask at all. On the CPU without gradients,
+blocks of plain matrix products are faster than the fused kernel (which wants values as long as the keys);
+there the bias of a few rows of queries at a time is the product's starting value.
 
 Axes: B images or windows, H W grid, h w window, L = H·W tokens, N heads, D channels of a head, C = N·D.
 """
@@ -65,24 +65,24 @@ class FoldedAttention(nn.Module):
         if self.window:
             qkv_BHWC = self._pad(qkv_BHWC, -height % side, -width % side)
         rows, columns = qkv_BHWC.shape[1] // grid[0], qkv_BHWC.shape[2] // grid[1]
-        parts = qkv_BHWC.unflatten(3, (3, self.num_attention_heads, -1))
-        parts = parts.unflatten(2, (columns, grid[1])).unflatten(1, (rows, grid[0]))
+        heads = self.num_attention_heads
+        parts = qkv_BHWC.view(-1, rows, grid[0], columns, grid[1], 3, heads, qkv_BHWC.shape[3] // heads // 3)
         # (B, rows, h, columns, w, 3, N, D) → (3, B, rows, columns, N, h, w, D) → three of (B', N, h, w, D)
         query, key, value = parts.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(1, 3)
         with torch.autocast(hidden_states.device.type, enabled=False):
             out = self._attend(query, key, value)
-        out = out.unflatten(0, (-1, rows, columns)).permute(0, 1, 4, 2, 5, 3, 6)
+        out = out.view(-1, rows, columns, *out.shape[1:]).permute(0, 1, 4, 2, 5, 3, 6)
         out = out.flatten(5).flatten(3, 4).flatten(1, 2)
         return self.proj(out[:, :height, :width]), None
 
     def _pad(self, qkv_BHWC: Tensor, bottom: int, right: int) -> Tensor:
         if not (bottom or right):
             return qkv_BHWC
-        if self.qkv.bias is None:
+        bias: Tensor | None = self.qkv.bias
+        if bias is None:
             return F.pad(qkv_BHWC, (0, 0, 0, right, 0, bottom))
         batch, height, width, channels = qkv_BHWC.shape
-        bias = self.qkv.bias.to(qkv_BHWC.dtype)
-        padded = bias.expand(batch, height + bottom, width + right, channels).clone()
+        padded = bias.to(qkv_BHWC.dtype).expand(batch, height + bottom, width + right, channels).clone()
         padded[:, :height, :width] = qkv_BHWC
         return padded
 
@@ -90,9 +90,9 @@ class FoldedAttention(nn.Module):
         """(B, N, H, W, D) each → (B, N, H, W, D)."""
         height, width = query.shape[2:4]
         if self.rel_pos_h is None or self.rel_pos_w is None:
-            flat = (part.flatten(2, 3) for part in (query, key, value))
-            out = F.scaled_dot_product_attention(*flat, scale=self.scale)
-            return out.unflatten(2, (height, width))
+            query, key, value = (part.flatten(2, 3) for part in (query, key, value))
+            out = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
+            return out.view(*out.shape[:2], height, width, -1)
         tables = (relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width))
         tiled = (
             query.device.type == "cpu"
@@ -128,8 +128,11 @@ def folded_attention(
     """Fold the relative positions into longer queries and keys and call the fused kernel.
 
     Args:
-        query, key, value: (B, N, H, W, D).
-        table_h, table_w: (H, H, D) and (W, W, D) from `relative_table`.
+        query: (B, N, H, W, D).
+        key: (B, N, H, W, D).
+        value: (B, N, H, W, D).
+        table_h: (H, H, D) from `relative_table`.
+        table_w: (W, W, D).
         scale: factor of query · key.
 
     Returns:
@@ -148,7 +151,7 @@ def folded_attention(
     # Kernels want values of the same length; the zeros come out as zeros and are cut off.
     long_value = F.pad(value, (0, height + width + extra)).flatten(2, 3)
     out = F.scaled_dot_product_attention(long_query, long_key, long_value, scale=scale)
-    return out[..., :depth].unflatten(2, (height, width))
+    return out[..., :depth].view(*query.shape)
 
 
 def tiled_attention(
@@ -166,9 +169,10 @@ def tiled_attention(
         for top in range(0, height, step):
             tile = slice(top, top + step)
             bias = rows[head, tile, :, :, None] + columns[head, tile, :, None, :]
-            logits = torch.addmm(bias.flatten(2, 3).flatten(0, 1), query[head, tile].flatten(0, 1), key_ADL[head])
-            out[head, tile] = (logits.softmax(dim=-1) @ value_ALD[head]).unflatten(0, (-1, width))
-    return out.unflatten(0, (batch, heads))
+            some = query[head, tile].flatten(0, 1)
+            logits = torch.addmm(bias.flatten(2, 3).flatten(0, 1), some, key_ADL[head])
+            out[head, tile] = (logits.softmax(dim=-1) @ value_ALD[head]).view(-1, width, depth)
+    return out.view(batch, heads, height, width, depth)
 
 
 def replace_attention(vision_encoder: nn.Module) -> None:

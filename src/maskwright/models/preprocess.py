@@ -49,7 +49,9 @@ def to_image(image: ImageLike) -> Image:
         if 0 in checked.size:
             raise InputError(f"image <array> is empty: shape {image.shape}.")
         return checked
-    raise InputError(f"an image is a path, a PIL image, a uint8 array or a types.Image, not {type(image).__name__}.")
+    raise InputError(
+        f"an image is a path, a PIL image, a uint8 array or a types.Image, not {type(image).__name__}."
+    )
 
 
 def _from_pil(image: PILImage) -> Image:
@@ -79,9 +81,12 @@ def preprocess(image: Image, model: MaskModel) -> tuple[Tensor, Geometry]:
         resized = PILImages.fromarray(image.pixels).resize((width, height), Resampling.BILINEAR)
         pixels = _channels_first(np.array(resized))
     else:
-        pixels = F.interpolate(
-            _channels_first(image.pixels)[None] / 255, (height, width), mode="bilinear", antialias=True
-        )[0] * 255
+        pixels = (
+            F.interpolate(
+                _channels_first(image.pixels)[None] / 255, (height, width), mode="bilinear", antialias=True
+            )[0]
+            * 255
+        )
     mean, std = (torch.tensor(value)[:, None, None] for value in (model.pixel_mean, model.pixel_std))
     side = model.image_size
     return F.pad((pixels - mean) / std, (0, side - width, 0, side - height)), geometry

@@ -56,10 +56,11 @@ def make_prompts(
             boundaries; or float logits at (low_res, low_res), such as an earlier `Masks.low_res`.
 
     Raises:
-        InputError: for shapes that do not fit, values that are not finite, empty boxes and points far outside.
+        InputError: shapes that do not fit, values that are not finite, empty boxes, points far outside.
     """
     parts: dict[str, Tensor | None] = {}
-    parts["points"], parts["labels"] = _points(_entries("points", points, 2), _entries("labels", labels, 1))
+    clicks, kinds = _entries("points", points, 2), _entries("labels", labels, 1)
+    parts["points"], parts["labels"] = _points(clicks, kinds)
     parts["boxes"] = _boxes(_entries("boxes", boxes, 1))
     parts["masks"] = _masks(_entries("masks", masks, 2), geometry, low_res)
     prompts = Prompts(**parts)
@@ -90,7 +91,7 @@ def to_batch(prompts: Prompts, geometry: Geometry, device: torch.device) -> Prom
     if points is not None:
         points = geometry.to_input(points.float())[None].to(device)
     if boxes is not None:
-        boxes = geometry.to_input(boxes.float().unflatten(1, (2, 2))).flatten(1)[None].to(device)
+        boxes = geometry.to_input(boxes.float().view(-1, 2, 2)).flatten(1)[None].to(device)
     return PromptBatch(
         points,
         None if labels is None else labels[None].to(device),
@@ -112,7 +113,9 @@ def _entries(name: str, value: Any, depth: int) -> list[_AnyArray | None] | None
         entries = list(value)
     else:
         raise InputError(f"{name} must have shape {_SHAPES[name]}; {found} axes were given.")
-    return [None if entry is None else _array(f"{name} of prompt {i}", entry) for i, entry in enumerate(entries)]
+    return [
+        None if entry is None else _array(f"{name} of prompt {i}", entry) for i, entry in enumerate(entries)
+    ]
 
 
 def _depth(value: Any) -> int:  # noqa: ANN401
@@ -162,10 +165,13 @@ def _points(
 
 def _labels(prompt: int, label: _AnyArray, count: int) -> Tensor:
     if label.shape != (count,):
-        raise InputError(f"labels of prompt {prompt} must have shape ({count},) as its points, not {label.shape}.")
+        raise InputError(
+            f"labels of prompt {prompt} must have shape ({count},) as its points, not {label.shape}."
+        )
     if not np.isin(label, (-1, 0, 1)).all():
         raise InputError(
-            f"labels of prompt {prompt} are 1 (object), 0 (background) or -1 (no point), not {label.tolist()}."
+            f"labels of prompt {prompt} are 1 (object), 0 (background) or -1 (no point), "
+            f"not {label.tolist()}."
         )
     return torch.tensor(label.astype(np.int64))
 
@@ -178,9 +184,11 @@ def _boxes(boxes: list[_AnyArray | None] | None) -> Tensor | None:
         if box is None:
             continue
         if box.shape != (4,):
-            raise InputError(f"boxes of prompt {i} must have shape (4,) as (x0, y0, x1, y1), not {box.shape}.")
+            raise InputError(f"box of prompt {i} must have shape (4,) as (x0, y0, x1, y1), not {box.shape}.")
         if not np.isfinite(box).all():
-            raise InputError(f"box of prompt {i} is not finite: {box.tolist()}; give None where there is no box.")
+            raise InputError(
+                f"box of prompt {i} is not finite: {box.tolist()}; give None where there is no box."
+            )
         filled[i] = torch.tensor(box, dtype=torch.float32)
     return filled
 
@@ -197,12 +205,12 @@ def _masks(masks: list[_AnyArray | None] | None, geometry: Geometry, low_res: in
             filled[i] = (2 * inside - 1) * MASK_LOGIT
         elif mask.dtype.kind == "f" and mask.shape == (low_res, low_res):
             if not np.isfinite(mask).all():
-                raise InputError(f"mask of prompt {i} has values that are not finite; give None for no mask.")
+                raise InputError(f"mask of prompt {i} has values that are not finite; use None for no mask.")
             filled[i] = torch.tensor(mask, dtype=torch.float32)
         else:
             raise InputError(
-                f"mask of prompt {i} must be bool at the image's size {geometry.size} or float logits of shape "
-                f"({low_res}, {low_res}), not {mask.shape} ({mask.dtype})."
+                f"mask of prompt {i} must be bool at the image's size {geometry.size} or float logits "
+                f"of shape ({low_res}, {low_res}), not {mask.shape} ({mask.dtype})."
             )
     return filled
 
@@ -215,8 +223,11 @@ def _check_points(points: Tensor, labels: Tensor, size: tuple[int, int]) -> None
     inside = (x >= -margin) & (x <= width + margin) & (y >= -margin) & (y <= height + margin)
     for prompt, point in ((labels >= 0) & ~inside).nonzero().tolist():
         where = points[prompt, point].tolist()
-        what = "is not finite" if not np.isfinite(where).all() else f"lies far outside the image of {width} × {height}"
-        raise InputError(f"point {point} of prompt {prompt}, {_pair(where)}, {what}; points are (x, y) in pixels.")
+        outside = f"lies far outside the image of {width} × {height}"
+        what = outside if np.isfinite(where).all() else "is not finite"
+        raise InputError(
+            f"point {point} of prompt {prompt}, {_pair(where)}, {what}; points are (x, y) in pixels."
+        )
 
 
 def _check_boxes(boxes: Tensor, size: tuple[int, int]) -> None:
@@ -232,8 +243,8 @@ def _check_boxes(boxes: Tensor, size: tuple[int, int]) -> None:
     overlaps = (x0 < width) & (y0 < height) & (x1 > 0) & (y1 > 0)
     for prompt in (~overlaps & ~absent).nonzero().flatten().tolist():
         raise InputError(
-            f"box of prompt {prompt}, {_pair(boxes[prompt].tolist())}, lies outside the image of {width} × {height}; "
-            "boxes are (x0, y0, x1, y1) in pixels."
+            f"box of prompt {prompt}, {_pair(boxes[prompt].tolist())}, lies outside the image of "
+            f"{width} × {height}; boxes are (x0, y0, x1, y1) in pixels."
         )
 
 

@@ -5,7 +5,8 @@ The forward is written here because transformers' differs where it matters: its 
 where the original has 1e-5, its attention forms the bias matrix, and its mixed precision would round the
 positions of prompts.
 
-Axes: B images, N prompts, A = B·N, P points, M mask tokens, T tokens, C D channels, H W h w sizes, S input side.
+Axes: B images, N prompts, A = B·N, P points, M mask tokens, T tokens, L = h·w, C D channels, H W h w sizes,
+S input side.
 """
 
 from __future__ import annotations
@@ -54,10 +55,12 @@ class SAM(MaskModel):
         return cls(cls.net_class(settings))
 
     def config_dict(self) -> dict[str, Any]:
+        """Transformers' configuration of `net`."""
         config: dict[str, Any] = self.net.config.to_dict()
         return config
 
     def encode(self, pixels_B3SS: Tensor) -> Features:
+        """The image embedding of normalised square images."""
         image, _ = self._encode(pixels_B3SS)
         return Features(image)
 
@@ -76,6 +79,7 @@ class SAM(MaskModel):
         return encoder.neck(x_BHWD), early
 
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
+        """Decode N prompts of each image; the tokens are IoU, then four masks."""
         decoded, _ = self._decode(features, prompts, self._output_tokens())
         return decoded
 
@@ -99,11 +103,11 @@ class SAM(MaskModel):
             attention_similarity=None,
         )
         out_ATC = out_A1TC[:, 0, : len(output_TC)]
-        upscaled = upscale(decoder, keys_A1LC[:, 0].transpose(1, 2).unflatten(2, (height, width)))
+        upscaled = upscale(decoder, keys_A1LC[:, 0].transpose(1, 2).reshape(source_ACHW.shape))
         kernels = [mlp(out_ATC[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
         masks_AMHW = apply_kernels(torch.stack(kernels, dim=1), upscaled)
         iou_AM = decoder.iou_prediction_head(out_ATC[:, 0])
-        parts = (part.unflatten(0, (images, count)) for part in (masks_AMHW, iou_AM, out_ATC))
+        parts = (part.view(images, count, *part.shape[1:]) for part in (masks_AMHW, iou_AM, out_ATC))
         return Decoded(*parts), upscaled
 
 
@@ -146,7 +150,7 @@ def embed_prompts(net: Any, prompts: PromptBatch) -> tuple[Tensor, Tensor]:  # n
         if prompts.boxes is None:
             tokens.append(no_point_1C.expand(batch, 1, -1))
     if prompts.boxes is not None:
-        corners_A22 = prompts.boxes.flatten(0, 1).unflatten(1, (2, 2))
+        corners_A22 = prompts.boxes.view(batch, 2, 2)
         kinds_2C = torch.cat([encoder.point_embed[2].weight, encoder.point_embed[3].weight])
         tokens.append(_embed_pixels(encoder, corners_A22) + kinds_2C)
     if prompts.masks is not None:
@@ -176,4 +180,4 @@ def upscale(decoder: Any, keys_ACHW: Tensor) -> Tensor:  # noqa: ANN401
 
 def apply_kernels(kernels_AMC: Tensor, maps_ACHW: Tensor) -> Tensor:
     """Each mask is the dot product of its kernel with the map: (A, M, H, W)."""
-    return (kernels_AMC @ maps_ACHW.flatten(2)).unflatten(2, maps_ACHW.shape[-2:])
+    return (kernels_AMC @ maps_ACHW.flatten(2)).view(*kernels_AMC.shape[:2], *maps_ACHW.shape[-2:])

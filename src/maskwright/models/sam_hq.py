@@ -22,11 +22,11 @@ from maskwright.models.sam import SAM, apply_kernels
 
 
 class SAMHQ(SAM):
-    """SAM with the HQ token: one more output token, whose mask is formed on fused early, late and mask features.
+    """SAM with the HQ token, whose mask is formed on fused early, late and mask features.
 
     `Features.early` is the first global-attention block's output and `Features.high_res[0]` the fused HQ map
-    (B, C / 8, H, W), made once per image. To train the fusion layers on cached images, cache `backbone(pixels)`;
-    `decode` fuses whenever the map is missing.
+    (B, C / 8, H, W), made once per image. To train the fusion layers on cached images, cache
+    `backbone(pixels)`: `decode` fuses whenever the map is missing.
     """
 
     family: ClassVar[str] = "sam_hq"
@@ -34,6 +34,7 @@ class SAMHQ(SAM):
     net_class: ClassVar[type[PreTrainedModel]] = SamHQModel
 
     def encode(self, pixels_B3SS: Tensor) -> Features:
+        """The image embedding, the early map and the fused HQ map of normalised square images."""
         return self.fuse(self.backbone(pixels_B3SS))
 
     def backbone(self, pixels_B3SS: Tensor) -> Features:
@@ -52,6 +53,7 @@ class SAMHQ(SAM):
         return replace(features, high_res=(fused,))
 
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
+        """Decode N prompts of each image; the tokens are IoU, four masks, HQ."""
         if not features.high_res:
             features = self.fuse(features)
         decoded, upscaled = self._decode(features, prompts, self._output_tokens())
@@ -66,4 +68,5 @@ class SAMHQ(SAM):
         maps = F.gelu(decoder.mask_norm(decoder.mask_conv1(upscaled_ACHW)))
         maps = decoder.mask_conv2(maps) + fused_BCHW.repeat_interleave(count, dim=0)
         kernels_A1C = decoder.hq_mask_mlp(tokens_BNTC[:, :, -1:].flatten(0, 1))
-        return apply_kernels(kernels_A1C, maps).unflatten(0, (images, count))
+        masks_A1HW = apply_kernels(kernels_A1C, maps)
+        return masks_A1HW.view(images, count, *masks_A1HW.shape[1:])

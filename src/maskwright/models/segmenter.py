@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self, overload
 
 import torch
@@ -18,7 +19,7 @@ from maskwright.errors import InputError, suggestion
 from maskwright.models.base import Decoded, MaskModel
 from maskwright.models.preprocess import ImageLike, preprocess, to_image
 from maskwright.models.prompts import check_prompts, make_prompts, to_batch
-from maskwright.types import Embedding, HQMode, Masks, Prompts
+from maskwright.types import Embedding, Geometry, HQMode, Image, Masks, Prompts
 
 # Prompts decoded at once: at 1024 px a prompt takes about 60 MB in SAM-HQ's decoder.
 CHUNK = 16
@@ -61,7 +62,8 @@ class Segmenter:
         self.signature = f"{self.name}:{weights_digest(model)}"
 
     def __repr__(self) -> str:
-        return f"Segmenter({self.name!r}, family={self.model.family!r}, device={str(self.device)!r}, dtype={self.dtype})"
+        where = f"device={str(self.device)!r}, dtype={self.dtype}"
+        return f"Segmenter({self.name!r}, family={self.model.family!r}, {where})"
 
     @property
     def device(self) -> torch.device:
@@ -74,7 +76,7 @@ class Segmenter:
         return self
 
     @overload
-    def embed(self, images: ImageLike) -> Embedding: ...
+    def embed(self, images: ImageLike) -> Embedding: ...  # type: ignore[overload-overlap]
     @overload
     def embed(self, images: Sequence[ImageLike]) -> list[Embedding]: ...
     def embed(self, images: ImageLike | Sequence[ImageLike]) -> Embedding | list[Embedding]:
@@ -100,8 +102,7 @@ class Segmenter:
             features = self.model.encode(torch.stack(inputs).to(self.device))
         features = features.map(lambda part: part.float())
         return [
-            # A copy, so that one image's embedding does not keep the whole batch in memory.
-            Embedding(features.map(lambda part, i=i: part[i : i + 1].clone()), geometry, self.signature, image.source)
+            Embedding(features.map(partial(_one, index=i)), geometry, self.signature, image.source)
             for i, (image, geometry) in enumerate(zip(read, geometries, strict=True))
         ]
 
@@ -156,13 +157,15 @@ class Segmenter:
     def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool, hq: HQMode) -> Masks:
         if embedding.model != self.signature:
             raise InputError(
-                f"the embedding of {embedding.source} was made by {embedding.model}, not by {self.signature}; "
-                "embed the image again."
+                f"the embedding of {embedding.source} was made by {embedding.model}, "
+                f"not by {self.signature}; embed the image again."
             )
         if not len(prompts):
             # Any prompt, to learn the shapes; none of its masks is kept.
             middle = torch.tensor([[embedding.geometry.size[::-1]]]) / 2
-            return self._decode(embedding, Prompts(middle, torch.ones(1, 1, dtype=torch.long)), multimask, hq)[:0]
+            return self._decode(
+                embedding, Prompts(middle, torch.ones(1, 1, dtype=torch.long)), multimask, hq
+            )[:0]
         check_prompts(prompts, embedding.geometry, self.model.low_res)
         features = embedding.features.map(lambda part: part.to(self.device))
         collected: tuple[Tensor, ...] | None = None
@@ -201,7 +204,7 @@ class Segmenter:
         Args:
             images: as for `embed`, or an embedding in place of an image; or a list of such. For a list, each
                 kind of prompt is a list of the same length, one entry per image.
-            points: (P, 2) for one prompt, (N, P, 2) or a list of N of any lengths; as (x, y) in the image's pixels.
+            points: (P, 2) for one prompt, (N, P, 2) or a list of N of any lengths; (x, y) in pixels.
             labels: shaped as the points: 1 for the object (the default), 0 for background.
             boxes: (4,) or (N, 4) as (x0, y0, x1, y1).
             masks: bool at the image's size, or float logits such as an earlier result's `low_res`; see
@@ -226,16 +229,23 @@ class Segmenter:
         several: Sequence[Any] = [images] if single else images  # type: ignore[assignment]
         if not single:
             _check_per_image(given, len(several))
-        made = iter(self.embed([image for image in several if not isinstance(image, Embedding)]))
-        results = []
-        for i, image in enumerate(several):
-            embedding = image if isinstance(image, Embedding) else next(made)
-            own = {
-                name: value if single or value is None else value[i] for name, value in given.items()
-            }
-            prompts = make_prompts(embedding.geometry, self.model.low_res, **own)
-            results.append(self.decode(embedding, prompts, multimask=multimask, hq=hq))
+        # Every prompt is checked before the first image is encoded, which is what takes long.
+        read = [image if isinstance(image, Embedding) else to_image(image) for image in several]
+        asked = [
+            self._prompts(image, {k: v if single or v is None else v[i] for k, v in given.items()})
+            for i, image in enumerate(read)
+        ]
+        made = iter(self.embed([image for image in read if isinstance(image, Image)]))
+        embeddings = [next(made) if isinstance(image, Image) else image for image in read]
+        results = self.decode(embeddings, asked, multimask=multimask, hq=hq)
         return results[0] if single else results
+
+    def _prompts(self, image: Image | Embedding, given: dict[str, Any]) -> Prompts:
+        if isinstance(image, Embedding):
+            geometry = image.geometry
+        else:
+            geometry = Geometry(image.size, self.model.image_size, self.model.resize)
+        return make_prompts(geometry, self.model.low_res, **given)
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -244,8 +254,8 @@ class Segmenter:
 def select(decoded: Decoded, multimask: bool, hq: HQMode) -> tuple[Tensor, Tensor]:
     """Choose masks (B, N, M, h, w) and scores (B, N, M) among what a decoder returned.
 
-    Without HQ, or with one HQ map per mask token: mask 0, or the ambiguous masks 1…, each with its own HQ map.
-    With a single HQ map (SAM-HQ as published): mask 0, or the ambiguous mask with the best score, with that map.
+    Without HQ, or with an HQ map per mask token: mask 0, or the ambiguous masks 1…, each with its own map.
+    With a single HQ map (SAM-HQ as published): mask 0, or the best-scored ambiguous mask, with that map.
 
     Raises:
         InputError: hq="only" for a model without an HQ token.
@@ -273,6 +283,11 @@ def weights_digest(model: MaskModel) -> str:
         heads = [tensor.flatten()[:16].float() for tensor in model.state_dict().values()]
         sample = torch.cat(heads).cpu().numpy().tobytes()
     return hashlib.sha256(sample).hexdigest()[:12]
+
+
+def _one(part: Tensor, index: int) -> Tensor:
+    # A copy, so that one image's embedding does not keep the whole batch in memory.
+    return part[index : index + 1].clone()
 
 
 def _chunks(prompts: Prompts, size: int) -> list[tuple[Tensor, Prompts]]:

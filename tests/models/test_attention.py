@@ -1,0 +1,129 @@
+"""Our attention equals transformers' own: same parameters, same numbers, no bias matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import SamVisionConfig
+from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionLayer
+
+from maskwright.models import attention
+from maskwright.models.attention import FoldedAttention, folded_attention, relative_table, tiled_attention
+
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
+
+
+def make_layer(window: int, *, qkv_bias: bool = True, use_rel_pos: bool = True) -> SamVisionLayer:
+    torch.manual_seed(window)
+    config = SamVisionConfig(
+        hidden_size=80, num_attention_heads=2, image_size=160, qkv_bias=qkv_bias, use_rel_pos=use_rel_pos
+    )
+    config._attn_implementation = "eager"
+    layer = SamVisionLayer(config, window).eval()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return layer
+
+
+def theirs(layer: SamVisionLayer, x_BHWC: Tensor) -> Tensor:
+    """The attention branch of transformers' layer, windows included."""
+    if not layer.window_size:
+        out: Tensor = layer.attn(x_BHWC)[0]
+        return out
+    windows, padded = layer.window_partition(x_BHWC, layer.window_size)
+    whole: Tensor = layer.window_unpartition(
+        layer.attn(windows)[0], layer.window_size, padded, tuple(x_BHWC.shape[1:3])
+    )
+    return whole
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    return float((actual - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("grid", [(10, 10), (7, 12), (12, 7), (14, 4)])
+@pytest.mark.parametrize("window", [0, 4, 7])
+def test_equals_transformers(
+    window: int, grid: tuple[int, int], tiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "TILED_FROM_TOKENS", 0 if tiled else 10**9)
+    monkeypatch.setattr(attention, "TILE_ELEMENTS", 500)  # several tiles even at this size
+    layer = make_layer(window)
+    x_BHWC = torch.randn(2, *grid, 80)
+    with torch.no_grad():
+        expected = theirs(layer, x_BHWC)
+        actual = FoldedAttention(layer.attn, window)(x_BHWC)[0]
+    assert actual.shape == x_BHWC.shape
+    assert relative_error(actual, expected) < 3e-6
+
+
+@pytest.mark.parametrize("kernel", [folded_attention, tiled_attention])
+def test_bfloat16_is_as_good_as_transformers(kernel: Kernel) -> None:
+    """Both round; ours must not be further from the float32 result than a little more than theirs."""
+    layer = make_layer(0).attn
+    query, key, value = torch.randn(3, 1, 2, 9, 6, 40, generator=torch.Generator().manual_seed(0))
+    tables = relative_table(layer.rel_pos_h, 9), relative_table(layer.rel_pos_w, 6)
+    with torch.no_grad():
+        exact = kernel(query, key, value, *tables, layer.scale)
+        rounded = kernel(*(part.bfloat16() for part in (query, key, value)), *tables, layer.scale)
+        their_query, their_key, their_value = (
+            part.bfloat16().flatten(2, 3).flatten(0, 1) for part in (query, key, value)
+        )
+        bias = layer.get_decomposed_rel_pos(
+            their_query, layer.rel_pos_h.bfloat16(), layer.rel_pos_w.bfloat16(), (9, 6), (9, 6)
+        )
+        logits = (their_query * layer.scale) @ their_key.transpose(-2, -1) + bias.flatten(3, 4).flatten(1, 2)
+        theirs = (logits.float().softmax(-1).bfloat16() @ their_value).view_as(exact)
+    error, their_error = relative_error(rounded.float(), exact), relative_error(theirs.float(), exact)
+    assert error < max(1.5 * their_error, 0.02), (error, their_error)
+
+
+def test_without_relative_positions_and_bias() -> None:
+    for window in (0, 4):
+        layer = make_layer(window, qkv_bias=False, use_rel_pos=False)
+        x_BHWC = torch.randn(1, 6, 9, 80)
+        with torch.no_grad():
+            actual = FoldedAttention(layer.attn, window)(x_BHWC)[0]
+            assert relative_error(actual, theirs(layer, x_BHWC)) < 3e-6
+
+
+@pytest.mark.parametrize("window", [0, 4])
+def test_gradients_equal_transformers(window: int) -> None:
+    layer = make_layer(window)
+    x_BHWC = torch.randn(1, 6, 9, 80, requires_grad=True)
+    weights = torch.randn(1, 6, 9, 80)
+    parameters = [x_BHWC, *layer.attn.parameters()]
+    expected = torch.autograd.grad((theirs(layer, x_BHWC) * weights).sum(), parameters)
+    ours = FoldedAttention(layer.attn, window)
+    actual = torch.autograd.grad((ours(x_BHWC)[0] * weights).sum(), parameters)
+    for mine, other in zip(actual, expected, strict=True):
+        assert relative_error(mine, other) < 2e-5
+
+
+@pytest.mark.parametrize("window", [0, 4])
+def test_keys_are_transformers(window: int) -> None:
+    original: SamVisionAttention = make_layer(window).attn
+    names = set(original.state_dict())
+    assert set(FoldedAttention(original, window).state_dict()) == names
+
+
+def test_already_cut_windows_are_left_alone() -> None:
+    """So transformers' own layer, which cuts windows itself, may call it too."""
+    layer = make_layer(4)
+    windows = torch.randn(6, 4, 4, 80)
+    with torch.no_grad():
+        expected = layer.attn(windows)[0]
+        assert relative_error(FoldedAttention(layer.attn, 4)(windows)[0], expected) < 3e-6
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.bfloat16, 0.05)])
+def test_tiles_equal_the_fused_kernel(dtype: torch.dtype, tolerance: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    query, key, value = torch.randn(3, 2, 3, 5, 8, 16, generator=generator).to(dtype)
+    tables = torch.randn(5, 5, 16, generator=generator) * 0.2, torch.randn(8, 8, 16, generator=generator) * 0.2
+    fused = folded_attention(query, key, value, *tables, 0.25)
+    assert relative_error(tiled_attention(query, key, value, *tables, 0.25), fused) < tolerance
