@@ -1,0 +1,364 @@
+"""nano: our own small SAM-HQ, made to be trained from nothing on two cores and to run anywhere.
+
+It keeps SAM-HQ's parts (prompt tokens, two-way transformer, hypernetwork masks, IoU head, HQ token with
+early features) and changes what costs most when data and time are few:
+
+* The encoder is a dense convolution pyramid with a short transformer on top; its stride-4 and stride-8 maps
+  join the decoder's upscaling as in SAM 2 (Ravi et al. 2024, section 4), so that edges need not pass stride 16.
+* Prompts are also drawn as maps (inside the box, distance from clicks, previous mask) and enter the dense prompt
+  embedding, so that location need not be learned through attention alone (as early-fusion clicks, Sofiiuk et al. 2021).
+* The HQ token refines each of the four masks (kernel from HQ token + mask token) instead of the best one only.
+
+Axes: B images, N prompts, P points, M mask tokens, T tokens, C D channels, H W h w sizes, S input side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
+from transformers.models.sam.modeling_sam import SamFeedForward, SamTwoWayTransformer
+
+from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
+
+MASK_TOKENS = 4
+RASTER_CHANNELS = 10
+# Widths of the click bumps in the raster, as a share of the input side: the click itself, its object, its region.
+CLICK_SIGMAS = (0.02, 0.08, 0.25)
+
+
+@dataclass(frozen=True)
+class NanoConfig:
+    """Sizes of a nano model.
+
+    Args:
+        image_size: input side in pixels; any multiple of 16 works with the same weights.
+        stem, fine, middle, coarse: channels at stride 2, 4, 8 and 16.
+        depth, heads: transformer blocks at stride 16 and their heads.
+        width: channels of embedding, prompts and decoder; decoder_heads: its heads; mlp: its hidden width.
+        detail: channels of the stride-4 maps in which masks are formed.
+    """
+
+    image_size: int = 256
+    stem: int = 32
+    fine: int = 48
+    middle: int = 96
+    coarse: int = 192
+    depth: int = 5
+    heads: int = 6
+    width: int = 128
+    decoder_heads: int = 4
+    mlp: int = 512
+    detail: int = 32
+
+
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of (B, C, H, W)."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return super().forward(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ConvBlock(nn.Module):
+    """Residual block: norm, 3×3, ReLU, 3×3; the last convolution starts at zero, so a new block changes nothing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return x_BCHW + self.conv2(F.relu(self.conv1(self.norm(x_BCHW))))
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm transformer block with global attention."""
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1 = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+        self.norm2 = nn.LayerNorm(channels)
+        self.lin1 = nn.Linear(channels, 4 * channels)
+        self.lin2 = nn.Linear(4 * channels, channels)
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm1(x_BTC)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        attended = attend(query, key, value).transpose(1, 2).flatten(2)
+        x_BTC = x_BTC + self.proj(attended)
+        return x_BTC + self.lin2(F.gelu(self.lin1(self.norm2(x_BTC))))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Softmax attention; written out, because the fused kernel's backward is slower at these short lengths."""
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    return scores.softmax(dim=-1) @ value
+
+
+class FourierPosition(nn.Module):
+    """SAM's random Fourier encoding of positions in [0, 1]², with the original's standard deviation of 1."""
+
+    matrix: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("matrix", torch.randn(2, channels // 2, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, xy: Tensor) -> Tensor:
+        """Encode (…, 2) positions as (…, C)."""
+        angles = (2 * xy.float() - 1) @ self.matrix.float() * (2 * torch.pi)
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+    def grid(self, height: int, width: int) -> Tensor:
+        """Encode the centres of a grid as (H, W, C)."""
+        return self(cell_centres(height, width, self.matrix))
+
+
+def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
+    """(H, W, 2) positions (x, y) in [0, 1] of the centres of a grid's cells."""
+    rows = (torch.arange(height, device=like.device, dtype=torch.float32) + 0.5) / height
+    columns = (torch.arange(width, device=like.device, dtype=torch.float32) + 0.5) / width
+    return torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)
+
+
+class NanoEncoder(nn.Module):
+    """Photo to maps at stride 16 (embedding), 8 and 4; computed once per image."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        c = config
+        self.stem = nn.Conv2d(3, c.stem, 3, stride=2, padding=1)
+        self.to_fine = nn.Conv2d(c.stem, c.fine, 3, stride=2, padding=1)
+        self.fine = ConvBlock(c.fine)
+        self.to_middle = nn.Conv2d(c.fine, c.middle, 3, stride=2, padding=1)
+        self.middle = nn.Sequential(ConvBlock(c.middle), ConvBlock(c.middle))
+        self.to_coarse = nn.Conv2d(c.middle, c.coarse, 3, stride=2, padding=1)
+        self.coarse = ConvBlock(c.coarse)
+        self.position = FourierPosition(c.coarse)
+        self.position_scale = nn.Parameter(torch.full((c.coarse,), 0.3))
+        self.blocks = nn.ModuleList(AttentionBlock(c.coarse, c.heads) for _ in range(c.depth))
+        self.neck = nn.Sequential(ChannelNorm(c.coarse), nn.Conv2d(c.coarse, c.width, 1))
+        self.coarse_to_middle = nn.Conv2d(c.width, 2 * c.detail, 1)
+        self.middle_out = nn.Conv2d(c.middle, 2 * c.detail, 1)
+        self.middle_to_fine = nn.Conv2d(2 * c.detail, c.detail, 1)
+        self.fine_out = nn.Conv2d(c.fine, c.detail, 1)
+        self.fine_mix = ConvBlock(c.detail)
+
+    def forward(self, pixels_B3SS: Tensor) -> Features:
+        fine = self.fine(self.to_fine(F.gelu(self.stem(pixels_B3SS.contiguous(memory_format=torch.channels_last)))))
+        middle = self.middle(self.to_middle(fine))
+        coarse = self.coarse(self.to_coarse(middle))
+        height, width = coarse.shape[-2:]
+        tokens_BTC = coarse.flatten(2).transpose(1, 2)
+        tokens_BTC = tokens_BTC + (self.position.grid(height, width).flatten(0, 1) * self.position_scale)
+        for block in self.blocks:
+            tokens_BTC = block(tokens_BTC)
+        image = self.neck(tokens_BTC.transpose(1, 2).unflatten(2, (height, width)))
+        middle_out = self.middle_out(middle) + enlarge(self.coarse_to_middle(image))
+        fine_out = self.fine_mix(self.fine_out(fine) + enlarge(self.middle_to_fine(middle_out)))
+        return Features(image, fine.permute(0, 2, 3, 1), (fine_out, middle_out))
+
+
+def enlarge(x_BCHW: Tensor) -> Tensor:
+    """Double the resolution, bilinear."""
+    return F.interpolate(x_BCHW, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+class NanoPrompts(nn.Module):
+    """Prompts as tokens (SAM's point and corner embeddings) and as drawn maps."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.position = FourierPosition(width)
+        # Rows: background click, object click, upper left corner, lower right corner, no point, no box (twice).
+        self.kinds = nn.Parameter(0.5 * torch.randn(7, width))
+        self.draw = nn.Sequential(
+            nn.Conv2d(RASTER_CHANNELS, 32, 2, stride=2),
+            nn.GELU(),
+            nn.Conv2d(32, 64, 2, stride=2),
+            nn.GELU(),
+            nn.Conv2d(64, width, 1),
+        )
+
+    def forward(self, prompts: PromptBatch, side: int, low_res: int) -> tuple[Tensor, Tensor]:
+        """Return tokens (B·N, T, C) and dense maps (B·N, C, low_res / 4, low_res / 4)."""
+        raster = rasterise(prompts, side, low_res, like=self.kinds)
+        tokens = torch.cat([self._points(prompts, side), self._boxes(prompts, side)], dim=1)
+        return tokens, self.draw(raster)
+
+    def _points(self, prompts: PromptBatch, side: int) -> Tensor:
+        batch = prompts.shape[0] * prompts.shape[1]
+        no_point = self.kinds[4].expand(batch, 1, -1)
+        if prompts.points is None or prompts.labels is None:
+            return no_point
+        labels = prompts.labels.flatten(0, 1)[..., None]
+        tokens = self.position((prompts.points.flatten(0, 1) + 0.5) / side)
+        tokens = torch.where(labels == 1, tokens + self.kinds[1], tokens + self.kinds[0])
+        tokens = torch.where(labels < 0, self.kinds[4], tokens)
+        return torch.cat([tokens, no_point], dim=1)
+
+    def _boxes(self, prompts: PromptBatch, side: int) -> Tensor:
+        if prompts.boxes is None:
+            return self.kinds[5:7].expand(prompts.shape[0] * prompts.shape[1], -1, -1)
+        corners = prompts.boxes.flatten(0, 1).unflatten(-1, (2, 2))
+        tokens = self.position((corners.nan_to_num() + 0.5) / side) + self.kinds[2:4]
+        return torch.where(corners.isnan().any(dim=2, keepdim=True), self.kinds[5:7], tokens)
+
+
+def rasterise(prompts: PromptBatch, side: int, low_res: int, like: Tensor) -> Tensor:
+    """Draw prompts as maps (B·N, 10, low_res, low_res).
+
+    Channels: box given, inside the box, distance from the box centre in half sides (x, y, clamped to ±2),
+    positive clicks at three widths, negative clicks, previous mask, previous mask given.
+    A box row of NaN and a label of -1 draw nothing.
+    """
+    batch = prompts.shape[0] * prompts.shape[1]
+    raster = torch.zeros(batch, RASTER_CHANNELS, low_res, low_res, device=like.device)
+    xy = cell_centres(low_res, low_res, like)
+    if prompts.boxes is not None:
+        raster[:, 0:4] = _draw_boxes(prompts.boxes.flatten(0, 1) / side, xy, low_res)
+    if prompts.points is not None and prompts.labels is not None:
+        raster[:, 4:8] = _draw_points(prompts.points.flatten(0, 1) / side, prompts.labels.flatten(0, 1), xy)
+    if prompts.masks is not None:
+        raster[:, 8] = (prompts.masks.flatten(0, 1) / 4).tanh()
+        raster[:, 9] = 1
+    return raster
+
+
+def _draw_boxes(boxes_A4: Tensor, xy_HW2: Tensor, low_res: int) -> Tensor:
+    given = ~boxes_A4.isnan().any(dim=1)
+    boxes = boxes_A4.nan_to_num()[:, None, None]
+    low, high = boxes[..., :2], boxes[..., 2:]
+    # How much of a cell lies inside, per axis: exact coverage, so that corners keep sub-cell precision.
+    half_cell = 0.5 / low_res
+    overlap = torch.minimum(high, xy_HW2 + half_cell) - torch.maximum(low, xy_HW2 - half_cell)
+    inside = (overlap.clamp(min=0) * low_res).prod(dim=-1)
+    relative = ((xy_HW2 - (low + high) / 2) / ((high - low) / 2).clamp(min=1e-3)).clamp(-2, 2)
+    maps = torch.stack([torch.ones_like(inside), inside, relative[..., 0], relative[..., 1]], dim=1)
+    return maps * given[:, None, None, None]
+
+
+def _draw_points(points_AP2: Tensor, labels_AP: Tensor, xy_HW2: Tensor) -> Tensor:
+    distance = (points_AP2[:, :, None, None] - xy_HW2).square().sum(dim=-1)
+    maps = []
+    for sigma in CLICK_SIGMAS:
+        bump = (-distance / (2 * sigma**2)).exp()
+        maps.append((bump * (labels_AP == 1)[..., None, None]).amax(dim=1))
+    bump = (-distance / (2 * CLICK_SIGMAS[1] ** 2)).exp()
+    maps.append((bump * (labels_AP == 0)[..., None, None]).amax(dim=1))
+    return torch.stack(maps, dim=1)
+
+
+class NanoDecoder(nn.Module):
+    """SAM-HQ's decoder at small width, with the encoder's finer maps in its upscaling."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        width, detail = config.width, config.detail
+        settings = SamMaskDecoderConfig(
+            hidden_size=width,
+            num_attention_heads=config.decoder_heads,
+            mlp_dim=config.mlp,
+            layer_norm_eps=1e-5,
+        )
+        settings._attn_implementation = "eager"
+        self.tokens = nn.Parameter(0.5 * torch.randn(1 + MASK_TOKENS + 1, width))  # IoU, masks, HQ
+        self.fuse = nn.Sequential(
+            ChannelNorm(width),
+            nn.Conv2d(width, width // 2, 1),
+            nn.GELU(),
+            nn.Conv2d(width // 2, width // 2, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width // 2, width, 1),
+        )
+        self.transformer = SamTwoWayTransformer(settings)
+        self.upscale1 = nn.ConvTranspose2d(width, 2 * detail, 2, stride=2)
+        self.upscale_norm = ChannelNorm(2 * detail)
+        self.upscale2 = nn.ConvTranspose2d(2 * detail, detail, 2, stride=2)
+        self.kernels = nn.ModuleList(SamFeedForward(width, width, detail, 3) for _ in range(MASK_TOKENS))
+        self.hq_kernel = SamFeedForward(width, width, detail, 3)
+        self.hq_mix = ConvBlock(detail)
+        self.iou_head = SamFeedForward(width, width, MASK_TOKENS, 3)
+
+    def forward(self, features: Features, tokens: Tensor, dense: Tensor, position: Tensor, count: int) -> Decoded:
+        """Decode `count` prompts of each image; tokens (B·N, T, C), dense (B·N, C, h, w), position (1, C, h, w)."""
+        fine, middle = (repeat(level, count) for level in features.high_res)
+        source = repeat(features.image, count) + dense
+        source = source + self.fuse(source)
+        queries = torch.cat([self.tokens.expand(len(tokens), -1, -1), tokens], dim=1)[:, None]
+        out, keys = self.transformer(queries, source, position, attention_similarity=None)
+        out, keys = out[:, 0], keys[:, 0].transpose(1, 2).unflatten(2, source.shape[-2:])
+        # ReLU, not GELU: at this resolution the activation costs as much as the convolution.
+        up = F.relu(self.upscale_norm(self.upscale1(keys) + middle))
+        up = F.relu(self.upscale2(up) + fine)
+        mask_tokens, hq_token = out[:, 1 : 1 + MASK_TOKENS], out[:, 1 + MASK_TOKENS]
+        kernels = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.kernels)], dim=1)
+        hq_kernels = self.hq_kernel(mask_tokens + hq_token[:, None])
+        masks = (kernels @ up.flatten(2)).unflatten(2, up.shape[-2:])
+        hq = (hq_kernels @ (self.hq_mix(up)).flatten(2)).unflatten(2, up.shape[-2:])
+        iou = self.iou_head(out[:, 0]).sigmoid()
+        shape = (len(tokens) // count, count)
+        parts = (masks, iou, out[:, : 2 + MASK_TOKENS], hq)
+        masks, iou, out, hq = (part.float().unflatten(0, shape) for part in parts)
+        return Decoded(masks, iou, out, hq)
+
+
+def repeat(x_BCHW: Tensor, count: int) -> Tensor:
+    """Repeat each image's map for its prompts: (B, C, H, W) → (B·count, C, H, W)."""
+    return x_BCHW if count == 1 else x_BCHW.repeat_interleave(count, dim=0)
+
+
+class Nano(MaskModel):
+    """The whole model; `config.image_size` may differ from the one in training."""
+
+    family = "nano"
+
+    def __init__(self, config: NanoConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or NanoConfig()
+        self.encoder = NanoEncoder(self.config)
+        self.prompts = NanoPrompts(self.config)
+        self.decoder = NanoDecoder(self.config)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def image_size(self) -> int:  # type: ignore[override]
+        return self.config.image_size
+
+    @property
+    def low_res(self) -> int:  # type: ignore[override]
+        return self.config.image_size // 4
+
+    def with_image_size(self, side: int) -> None:
+        """Use another input side with the same weights."""
+        assert side % 16 == 0, side
+        self.config = replace(self.config, image_size=side)
+
+    def encode(self, pixels_B3SS: Tensor) -> Features:
+        features: Features = self.encoder(pixels_B3SS)
+        return features
+
+    def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
+        tokens, dense = self.prompts(prompts, self.image_size, self.low_res)
+        height, width = features.image.shape[-2:]
+        position = self.prompts.position.grid(height, width).permute(2, 0, 1)[None]
+        decoded: Decoded = self.decoder(features, tokens, dense, position, prompts.shape[1])
+        return decoded
+
+    def config_dict(self) -> dict[str, Any]:
+        return asdict(self.config)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Nano:
+        """Build a model with random weights from `config_dict()`."""
+        return cls(NanoConfig(**config))
