@@ -12,7 +12,6 @@ import scipy.io
 
 from maskwright.data.dataset import Dataset, SampleError
 from maskwright.data.files import (
-    LabelMap,
     Pair,
     check_same_size,
     list_files,
@@ -21,6 +20,7 @@ from maskwright.data.files import (
 )
 from maskwright.data.segments import split_labels
 from maskwright.io.images import read_image
+from maskwright.io.masks import LabelMap
 from maskwright.types import BoolArray, Sample
 
 TREE = """\

@@ -13,7 +13,7 @@ import numpy as np
 
 from maskwright.data.dataset import Dataset, Problem, SampleError
 from maskwright.data.registry import build_dataset
-from maskwright.errors import FileError
+from maskwright.errors import FileError, MaskError
 from maskwright.io.images import read_header
 from maskwright.types import Sample
 
@@ -61,7 +61,20 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON, with `ok` and the number of each code of problem."""
         codes = Counter(problem.code for problem in (*self.errors, *self.warnings))
-        return {"ok": self.ok, "codes": dict(codes), **asdict(self)}
+        return {
+            "ok": self.ok,
+            "dataset": self.spec,
+            "items": self.items,
+            "images": self.images,
+            "masks": self.masks,
+            "codes": dict(codes),
+            "errors": [asdict(problem) for problem in self.errors],
+            "warnings": [asdict(problem) for problem in self.warnings],
+            "sizes": dict(self.sizes),
+            "masks_per_item": dict(self.masks_per_item),
+            "areas": dict(self.areas),
+            "categories": dict(self.categories),
+        }
 
 
 def check_dataset(spec: str, progress: Progress = iter) -> Report:
@@ -83,7 +96,8 @@ def check_dataset(spec: str, progress: Progress = iter) -> Report:
         except SampleError as error:
             report.errors.append(error.problem)
         except FileError as error:
-            report.errors.append(Problem("unreadable", _culprit(dataset, index, error), str(error)))
+            code = "malformed_mask" if isinstance(error, MaskError) else "unreadable"
+            report.errors.append(Problem(code, _culprit(dataset, index, error), str(error)))
         else:
             _count(report, sample, first=dataset.image_path(index) not in photos)
             report.warnings += _odd_masks(sample)

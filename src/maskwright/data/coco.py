@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from maskwright.data.dataset import Dataset, Problem, SampleError
 from maskwright.data.files import Pair, check_same_size, require_folders
 from maskwright.errors import DatasetError, FileError, MaskError
 from maskwright.io.files import confine, read_json
 from maskwright.io.images import read_image
+from maskwright.io.polygons import rasterise_coco
 from maskwright.types import BoolArray, Sample
 
 TREE = """\
@@ -104,7 +104,7 @@ class COCOInstances(Dataset):
 
     def _decode(self, annotation: Mapping[str, Any], size: tuple[int, int]) -> BoolArray:
         try:
-            return _decode_segmentation(annotation["segmentation"], size)
+            return rasterise_coco(annotation["segmentation"], size).decode()
         except MaskError as error:
             where = f"{self.file}: annotation {annotation['id']}"
             raise SampleError("malformed_mask", where, str(error)) from error
@@ -150,16 +150,3 @@ def _photo(folder: Path, file: Path, entry: Mapping[str, Any]) -> Path:
         return confine(folder, str(entry["file_name"]))
     except FileError as error:
         raise DatasetError(f"{file}: image {entry['id']}: {error}") from error
-
-
-def _decode_segmentation(segmentation: Any, size: tuple[int, int]) -> BoolArray:  # noqa: ANN401
-    try:
-        if isinstance(segmentation, list):
-            rle = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-        elif isinstance(segmentation["counts"], list):
-            rle = coco_mask.frPyObjects(segmentation, *size)
-        else:
-            rle = segmentation
-        return cast(BoolArray, coco_mask.decode(rle).astype(bool))
-    except Exception as error:
-        raise MaskError(str(error)) from error

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from maskwright.data.dataset import Dataset, Problem
 from maskwright.data.files import (
     Pair,
     check_same_size,
     list_files,
     pair_files,
-    read_channel,
-    read_label_map,
     require_folders,
 )
 from maskwright.data.segments import split_labels
 from maskwright.errors import DatasetError, suggestion
 from maskwright.io.images import read_image
+from maskwright.io.masks import read_label_map, read_mask
 from maskwright.types import Sample
 
 TREE = """\
@@ -83,8 +84,9 @@ class DAVIS(Dataset):
         """Decode item `index`."""
         pair = self.pairs[index]
         image = read_image(pair.image)
-        # A few masks of DAVIS 2016 are stored as colour, so the first channel decides there.
-        labels = read_label_map(pair.mask) if self.multi else (read_channel(pair.mask) > 0).astype("int32")
+        labels = (
+            read_label_map(pair.mask) if self.multi else read_mask(pair.mask, threshold=0).astype(np.int32)
+        )
         check_same_size(pair, image, labels.shape)
         masks, ids = split_labels(labels, leave_out=(0,))
         return Sample(image, masks, ids, str(pair.mask))

@@ -17,8 +17,6 @@ from maskwright.io.images import read_image
 from maskwright.io.inputs import IMAGE_SUFFIXES
 from maskwright.types import Image
 
-LabelMap = npt.NDArray[np.int32]
-
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
 
@@ -96,31 +94,6 @@ def pair_files(
 
 def _key(path: Path, ending: str) -> str:
     return path.name[: -len(ending)] if ending else path.stem
-
-
-def read_label_map(path: Path) -> LabelMap:
-    """Read the numbers in a PNG, TIFF or BMP label map, (H, W) int32: palette indices, not colours.
-
-    Raises:
-        ImageError: when the file cannot be decoded.
-        SampleError: when it holds colours, fractions or compressed numbers instead of labels.
-    """
-    with open_image(path) as opened:
-        values = opened.stored()
-    if opened.header.format == "JPEG":
-        message = "is a JPEG, whose compression changes the numbers; save label maps as PNG or TIFF"
-        raise SampleError("not_labels", path, message)
-    if values.ndim == 3:
-        colors = values[..., :3] if values.shape[2] > 2 else values[..., :1]
-        if not (colors == colors[..., :1]).all():
-            message = "has colours, not label numbers; save one number a pixel (8 or 16 bit, or a palette)"
-            raise SampleError("not_labels", path, message)
-        values = colors[..., 0]
-    labels = values.astype(np.int32)
-    if not (labels == values).all():
-        message = f"has values ({values.dtype}) that are no whole numbers below 2**31, so they are no labels"
-        raise SampleError("not_labels", path, message)
-    return labels
 
 
 def read_channel(path: Path) -> npt.NDArray[np.float32]:

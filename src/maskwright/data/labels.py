@@ -11,16 +11,15 @@ import numpy as np
 from maskwright.data.dataset import Dataset
 from maskwright.data.files import (
     MASK_SUFFIXES,
-    LabelMap,
     check_same_size,
     list_files,
     list_photos,
     pair_files,
-    read_label_map,
     require_folders,
 )
 from maskwright.data.segments import split_labels, split_parts
 from maskwright.io.images import read_image
+from maskwright.io.masks import LabelMap, read_label_map
 from maskwright.types import FloatArray, Sample
 
 TREE = """\
@@ -104,4 +103,5 @@ class LabelMaps(Dataset):
     def _uncertainty(self, labels: LabelMap, count: int) -> FloatArray | None:
         if not self.void:
             return None
-        return np.repeat(np.isin(labels, self.void)[None].astype(np.float32), count, axis=0)
+        # Shared by all masks: for a scene of hundreds of parts, copies would take 100 MB.
+        return np.broadcast_to(np.isin(labels, self.void).astype(np.float32), (count, *labels.shape))

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 import cv2
 import numpy as np
 
-from maskwright.data.files import LabelMap
+from maskwright.io.masks import LabelMap
 from maskwright.types import BoolArray
 
 
