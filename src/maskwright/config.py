@@ -10,7 +10,7 @@ import json
 import tomllib
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -135,7 +135,7 @@ def _fields_at(kind: type[Settings], location: tuple[int | str, ...]) -> list[st
 def _settings_in(annotation: Any) -> type[Settings] | None:  # noqa: ANN401
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return annotation
-    if get_origin(annotation) in (Union, UnionType):
+    if get_origin(annotation) in (Union, UnionType, tuple, Annotated):
         return next((found for part in get_args(annotation) if (found := _settings_in(part))), None)
     return None
 
@@ -151,6 +151,9 @@ def _table(values: dict[str, Any], prefix: str) -> str:
 
 
 def _literal(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, dict):
+        inner = ", ".join(f"{key} = {_literal(item)}" for key, item in value.items() if item is not None)
+        return "{" + inner + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_literal(item) for item in value) + "]"
     # JSON's numbers, booleans and quoted strings are also TOML's.

@@ -1,0 +1,49 @@
+"""The list of methods: a word in a recipe, never a class path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from maskwright.errors import ConfigError, suggestion
+from maskwright.methods.base import Method
+from maskwright.methods.settings import TrainSettings
+
+METHODS = ("finetune", "nano")
+
+
+def settings_class(name: str, source: str) -> type[TrainSettings]:
+    """The settings of a method.
+
+    Raises:
+        ConfigError: there is no such method; `source` is named.
+    """
+    if name == "finetune":
+        from maskwright.methods.finetune.config import FinetuneSettings
+
+        return FinetuneSettings
+    if name == "nano":
+        from maskwright.methods.nano.config import NanoSettings
+
+        return NanoSettings
+    raise ConfigError(
+        f"{source}: unknown method {name!r}; known are {', '.join(METHODS)}.{suggestion(name, METHODS)}"
+    )
+
+
+def build_method(name: str, settings: TrainSettings, out: Path) -> Method:
+    """Make a method of its settings; `out` is the folder of the run.
+
+    Raises:
+        MaskwrightError: its model or its data cannot be opened.
+    """
+    if name == "finetune":
+        from maskwright.methods.finetune.config import FinetuneSettings
+        from maskwright.methods.finetune.method import Finetune
+
+        assert isinstance(settings, FinetuneSettings)
+        return Finetune(settings, out / "embeddings")
+    from maskwright.methods.nano.config import NanoSettings
+    from maskwright.methods.nano.method import NanoTraining
+
+    assert isinstance(settings, NanoSettings)
+    return NanoTraining(settings)
