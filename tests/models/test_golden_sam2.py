@@ -1,8 +1,7 @@
-"""SAM 2: the reference predictor's numbers, transformers' at full size, and independence of prompts and images."""
+"""SAM 2: the reference's numbers, transformers' at full size, and independence of prompts and images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +116,7 @@ def test_the_configuration_builds_the_same_model(segmenter: Segmenter) -> None:
 
 
 @pytest.fixture(scope="module")
-def tiny() -> Iterator[Sam2Model]:
+def tiny() -> Sam2Model:
     """SAM 2.1 Tiny at its full size with random weights; transformers starts two of its tables at zero."""
     torch.manual_seed(0)
     net = Sam2Model(Sam2Config()).eval()
@@ -127,7 +126,7 @@ def tiny() -> Iterator[Sam2Model]:
         net.prompt_encoder.shared_embedding.positional_embedding.copy_(
             net.shared_image_embedding.positional_embedding
         )
-    yield net
+    return net
 
 
 @pytest.mark.slow

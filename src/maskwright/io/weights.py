@@ -172,7 +172,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         )
     _check_archive(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # A stream, because torch.load decides by the name when it is given one.
+        with path.open("rb") as stream:
+            content = torch.load(stream, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile file can raise anything
         unsafe = re.search(r"GLOBAL (\S+)", str(error))
         if unsafe:

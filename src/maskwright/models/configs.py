@@ -64,15 +64,14 @@ def check_config(path: Path, config: object) -> tuple[str, Config]:
         raise WeightsError(
             f"{path}: model_type {kind!r} is not supported; known are {', '.join(sorted(references))}."
         )
+    if kind == "sam2_video":
+        # What SAM 2 has for video alone is known, and of no use to an image model.
+        video, kind = references["sam2_video"].keys() - references["sam2"].keys(), "sam2"
+        config = {key: value for key, value in config.items() if key not in video} | {"model_type": kind}
     unknown: list[str] = []
     clean = _clean(path, config, references[kind], "", unknown)
     if unknown:
         raise WeightsError(f"{path}: refused, the configuration has unknown keys: {listing(unknown)}.")
-    if kind == "sam2_video":
-        clean = {key: value for key, value in clean.items() if key in references["sam2"]} | {
-            "model_type": "sam2"
-        }
-        kind = "sam2"
     if kind in {"sam", "sam_hq"}:
         clean.setdefault("mask_decoder_config", {})["layer_norm_eps"] = DECODER_EPS
     return kind, clean
@@ -116,8 +115,9 @@ def _clean(path: Path, config: Config, reference: Config, prefix: str, unknown: 
                 raise WeightsError(f"{path}: {name} must be an object, not {str(value)[:40]!r}.")
             clean[key] = _clean(path, value, reference[key], f"{name}.", unknown)
         elif key == "model_type":
-            # transformers chooses the class of a part by this; early releases wrote an empty string.
-            if value not in ("", reference[key]):
+            # transformers chooses the class of a part by this; early releases wrote an empty string,
+            # and the parts of SAM 2 video that an image model shares have names of their own there.
+            if value not in ("", reference[key], reference[key].replace("sam2_", "sam2_video_")):
                 raise WeightsError(
                     f"{path}: refused, {name} is {str(value)[:40]!r} instead of {reference[key]!r}."
                 )

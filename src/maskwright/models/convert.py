@@ -7,14 +7,13 @@ its decoder, as of 5.17 to 5.23, leaves out image features. Use ours for those.)
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
-from torch import nn
-
 from maskwright.errors import InputError
-from maskwright.io.files import make_folder
+from maskwright.io.files import write_text
+from maskwright.io.weights import write_safetensors
 from maskwright.models.checkpoint import NET, TRANSFORMERS_FAMILIES, Checkpoint
+from maskwright.models.keys import PROMPT_POSITION
 from maskwright.models.registry import check_state, net_class, skeleton
 
 
@@ -37,16 +36,15 @@ def write_transformers(checkpoint: Checkpoint, folder: Path, source: str) -> lis
             f"only {', '.join(sorted(TRANSFORMERS_FAMILIES))} can be converted."
         )
     check_state(skeleton(checkpoint, source), checkpoint, source)
-    config, model = net_class(checkpoint.family)
-    net: nn.Module = model(config(**checkpoint.config))
-    net.load_state_dict(
-        {key.removeprefix(NET): value for key, value in checkpoint.state.items()}, strict=True
-    )
-    make_folder(folder)
-    # In the same folder, so that the renames stay on one disk.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".converting-") as part:
-        net.save_pretrained(part)  # type: ignore[operator]
-        files = sorted(Path(part).iterdir())
-        # The configuration last: a folder without it is refused, never read half.
-        files.sort(key=lambda file: file.name == "config.json")
-        return [file.replace(folder / file.name) for file in files]
+    config_class, model_class = net_class(checkpoint.family)
+    config = config_class(**checkpoint.config)
+    config.architectures = [model_class.__name__]
+    state = {key.removeprefix(NET): value for key, value in checkpoint.state.items()}
+    if checkpoint.family != "sam2":
+        # There the prompt encoder's positional matrix is the image's own, which transformers writes once.
+        del state[PROMPT_POSITION]
+    weights, settings = folder / "model.safetensors", folder / "config.json"
+    # The configuration last: a folder without it is refused, never read half.
+    write_safetensors(weights, state, {"format": "pt"})
+    write_text(settings, config.to_json_string())
+    return [weights, settings]
