@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from maskwright.config import Settings
 from maskwright.methods.settings import Fraction, Positive, TrainSettings
-from maskwright.models.nano import NanoConfig
 
+Side = Annotated[int, Field(gt=0, multiple_of=16)]
 Share = Annotated[float, Field(gt=0)]
 
 
@@ -36,8 +36,8 @@ class NanoSettings(TrainSettings):
     """datasets to evaluate on, as in `sources`; the mean over them of the box IoU chooses the best checkpoint"""
     init: Path | None = None
     """nano checkpoint to go on from; none: random weights"""
-    image_size: Annotated[int, Field(gt=0, multiple_of=16)] = 256
-    """input side in pixels"""
+    sides: tuple[tuple[Annotated[int, Field(ge=0)], Side], ...] = ((0, 256),)
+    """input side in pixels from an epoch on: [[0, 160], [10, 256]]; small first learns most in the least time"""
     segments: Positive = 5
     """masks learned from each photo"""
     photos_per_epoch: Positive = 4000
@@ -49,6 +49,20 @@ class NanoSettings(TrainSettings):
     edge_weight: Annotated[float, Field(ge=0)] = 0.5
     """weight of the auxiliary loss on outlines"""
 
-    def model_config_for(self, base: NanoConfig) -> NanoConfig:
-        """The architecture at this run's input side."""
-        return NanoConfig(**{**vars(base), "image_size": self.image_size})
+    @model_validator(mode="after")
+    def _ascending(self) -> NanoSettings:
+        starts = [start for start, _ in self.sides]
+        if not starts or starts[0] != 0 or starts != sorted(set(starts)):
+            raise ValueError("sides must begin at epoch 0 and go on at later epochs")
+        if self.photos_per_epoch % self.batch_size:
+            raise ValueError("photos_per_epoch must be a multiple of batch_size: a batch has one input side")
+        return self
+
+    def side_at(self, epoch: int) -> int:
+        """Input side of an epoch."""
+        return [side for start, side in self.sides if start <= epoch][-1]
+
+    @property
+    def image_size(self) -> int:
+        """Input side of the finished model: the last one."""
+        return self.sides[-1][1]

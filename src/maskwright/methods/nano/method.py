@@ -52,9 +52,8 @@ class Photos(TrainingData):
         rng = key.rng()
         for _ in range(TRIES):
             photo = self._draw(self.chances, rng)
-            item = make_item(
-                photo, self._draw(self.donors, rng), rng, self.settings.image_size, self.settings.segments
-            )
+            donor = self._draw(self.donors, rng)
+            item = make_item(photo, donor, rng, self.settings.side_at(key.epoch), self.settings.segments)
             if item is not None:
                 return item
         raise DatasetError(
@@ -96,7 +95,7 @@ class NanoTraining(Method):
 
     def _start(self) -> Nano:
         if self.settings.init is None:
-            return Nano(self.settings.model_config_for(NanoConfig()))
+            return Nano(NanoConfig(image_size=self.settings.image_size))
         nano = load(self.settings.init, device="cpu").model
         if not isinstance(nano, Nano):
             raise WeightsError(f"{self.settings.init}: nano goes on from a nano, not from {nano.family}.")
@@ -119,6 +118,7 @@ class NanoTraining(Method):
     def training_step(self, batch: Batch, context: StepContext) -> Losses:
         """Encode photos once, decode all their prompts, add the outline loss."""
         nano = self.model.nano
+        nano.with_image_size(batch.pixels.shape[1])
         targets, trusted = batch.targets.float() / 255, batch.trusted.float()
         features = nano.encode(normalise(batch.pixels, nano))
         prompts = prompts_for(nano, features, batch, targets, context.generator, self.settings.second_round)
@@ -131,6 +131,7 @@ class NanoTraining(Method):
         """IoU and boundary IoU with boxes and with one click, means over the validation sets."""
         if not self.settings.validation:
             return {}
+        self.model.nano.with_image_size(self.settings.image_size)
         predictor = ModelPredictor(Segmenter(self.model.nano, name="nano"), name="nano")
         metrics: dict[str, list[float]] = {}
         for spec in self.settings.validation:
@@ -144,6 +145,7 @@ class NanoTraining(Method):
 
     def export(self, folder: Path, metrics: dict[str, float]) -> Path:
         """Write nano alone, as float16: half the size, and the same masks to within rounding."""
+        self.model.nano.with_image_size(self.settings.image_size)
         return save(self.model.nano, folder / "nano.safetensors", dtype=torch.float16)
 
 
