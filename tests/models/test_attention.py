@@ -69,9 +69,10 @@ def test_bfloat16_is_as_good_as_transformers(kernel: Kernel) -> None:
     tables = relative_table(layer.rel_pos_h, 9), relative_table(layer.rel_pos_w, 6)
     with torch.no_grad():
         exact = kernel(query, key, value, *tables, layer.scale)
-        rounded = kernel(*(part.bfloat16() for part in (query, key, value)), *tables, layer.scale)
+        low_query, low_key, low_value = torch.stack([query, key, value]).bfloat16()
+        rounded = kernel(low_query, low_key, low_value, *tables, layer.scale)
         their_query, their_key, their_value = (
-            part.bfloat16().flatten(2, 3).flatten(0, 1) for part in (query, key, value)
+            part.flatten(2, 3).flatten(0, 1) for part in (low_query, low_key, low_value)
         )
         bias = layer.get_decomposed_rel_pos(
             their_query, layer.rel_pos_h.bfloat16(), layer.rel_pos_w.bfloat16(), (9, 6), (9, 6)
@@ -124,6 +125,9 @@ def test_already_cut_windows_are_left_alone() -> None:
 def test_tiles_equal_the_fused_kernel(dtype: torch.dtype, tolerance: float) -> None:
     generator = torch.Generator().manual_seed(1)
     query, key, value = torch.randn(3, 2, 3, 5, 8, 16, generator=generator).to(dtype)
-    tables = torch.randn(5, 5, 16, generator=generator) * 0.2, torch.randn(8, 8, 16, generator=generator) * 0.2
+    tables = (
+        torch.randn(5, 5, 16, generator=generator) * 0.2,
+        torch.randn(8, 8, 16, generator=generator) * 0.2,
+    )
     fused = folded_attention(query, key, value, *tables, 0.25)
     assert relative_error(tiled_attention(query, key, value, *tables, 0.25), fused) < tolerance
