@@ -1,0 +1,179 @@
+"""The demo's report: one HTML page, one JSON file and the pictures as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from maskwright.io.files import make_folder, write_bytes, write_json, write_text
+from maskwright.report.demo import Answer, PhotoResult, Picture
+from maskwright.report.html import Html, element, encode, facts, page, picture, table
+
+TITLE = "Maskwright on real photos"
+
+
+def write_report(folder: Path, results: Sequence[PhotoResult], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Write report.html, report.json and pictures/ into `folder`.
+
+    Args:
+        folder: made if it is not there.
+        results: one a photo.
+        run: what holds for the whole run: "model", "machine", "versions", "seed", "seconds".
+
+    Returns:
+        What report.json holds.
+
+    Raises:
+        FileError: when a file cannot be written.
+    """
+    pictures = make_folder(make_folder(folder) / "pictures")
+    for result in results:
+        for answer in result.answers:
+            for name, shown in _files(result, answer).items():
+                write_bytes(pictures / name, encode(shown.pixels))
+    content = {**run, "photos": [_photo_record(result) for result in results]}
+    write_json(folder / "report.json", content)
+    write_text(folder / "report.html", _html(results, run))
+    return content
+
+
+def _files(result: PhotoResult, answer: Answer) -> dict[str, Picture]:
+    stem = f"{result.photo.name}-{answer.mode}".replace("_", "-")
+    return {f"{stem}-{number}.jpg": shown for number, shown in enumerate(answer.pictures, 1)}
+
+
+def _photo_record(result: PhotoResult) -> dict[str, Any]:
+    return {
+        "name": result.photo.name,
+        "height": result.size[0],
+        "width": result.size[1],
+        "encode_ms": round(result.encode_milliseconds, 2),
+        "modes": [
+            {
+                "mode": answer.mode,
+                "prompt": answer.prompt,
+                "predicted_iou": [round(score, 4) for score in answer.scores],
+                "area": [round(area, 5) for area in answer.areas],
+                "undecided": round(answer.undecided, 5),
+                "agreement_with_box": None if answer.agreement is None else round(answer.agreement, 4),
+                "ms": round(answer.milliseconds, 2),
+                "pictures": [
+                    {"file": f"pictures/{name}", "shows": shown.caption}
+                    for name, shown in _files(result, answer).items()
+                ],
+            }
+            for answer in result.answers
+        ],
+    }
+
+
+def _html(results: Sequence[PhotoResult], run: Mapping[str, Any]) -> str:
+    model, machine, versions = run["model"], run["machine"], run["versions"]
+    lead = (
+        f"The model {model['name']} was asked about {len(results)} photos with boxes, clicks and masks. Each "
+        "mask comes with the IoU that the model expects of it, and a map of the pixels it is not sure about."
+    )
+    known = {
+        "model": f"{model['name']} · {model['parameters'] / 1e6:.1f} M parameters",
+        "input": f"{model['input_side']} px",
+        "device": machine.get("gpu") or machine["processor"],
+        "threads": str(machine["threads"]),
+        "maskwright": str(versions["maskwright"]),
+        "torch": str(versions["torch"]),
+        "seed": str(run["seed"]),
+        "whole run": f"{run['seconds']:.1f} s",
+    }
+    foot = element(
+        "footer",
+        "Photos: coffee (Rachel Michetti, Pikolo Espresso Bar), Chelsea the cat (Stéfan van der Walt), "
+        "Eileen Collins (NASA), motorcycle (Middlebury stereo 2014), as scikit-image ships them. Written by ",
+        element("code", "maskwright demo"),
+        "; the same figures are in report.json, and the pictures in pictures/.",
+    )
+    return page(
+        TITLE, lead, _gallery(results), facts(known), _summary(results), *map(_photo_card, results), foot
+    )
+
+
+def _gallery(results: Sequence[PhotoResult]) -> Html:
+    """One large picture a photo: what several boxes in one call gave."""
+    shown = []
+    for result in results:
+        answer = next(answer for answer in result.answers if answer.mode == "several")
+        names = ", ".join(result.photo.parts)
+        alt = f"{result.photo.name}: {names}"
+        shown.append(picture(answer.pictures[0].pixels, alt, names, zoom=f"{result.photo.name}-gallery"))
+    return element("section", element("div", *shown, class_="pictures large"))
+
+
+def _summary(results: Sequence[PhotoResult]) -> Html:
+    rows = [
+        [
+            answers[0].title,
+            *(f"{_joined(answer.scores)} · {answer.milliseconds:.0f} ms" for answer in answers),
+        ]
+        for answers in zip(*(result.answers for result in results), strict=True)
+    ]
+    note = (
+        "The IoU that the model expects of each mask, and the time from prompts to full-size masks. The IoU "
+        "is the model's own estimate, not a measurement: these photos come without true outlines."
+    )
+    encoding = ["encoding the image, once", *(f"{result.encode_milliseconds:.0f} ms" for result in results)]
+    return element(
+        "section",
+        element("h2", "Scores and times"),
+        element("p", note, class_="soft"),
+        table(["prompt", *(result.photo.name for result in results)], [*rows, encoding]),
+        class_="card",
+    )
+
+
+def _joined(scores: Sequence[float]) -> str:
+    return " ".join(f"{score:.2f}" for score in scores)
+
+
+def _figures(answer: Answer) -> list[str]:
+    return [
+        _joined(answer.scores),
+        " ".join(f"{area:.1%}" for area in answer.areas),
+        f"{answer.undecided:.1%}",
+        "–" if answer.agreement is None else f"{answer.agreement:.2f}",
+        f"{answer.milliseconds:.0f} ms",
+    ]
+
+
+def _photo_card(result: PhotoResult) -> Html:
+    height, width = result.size
+    about = f"{width} × {height} px, encoded in {result.encode_milliseconds:.0f} ms. Undecided: the share of"
+    scale = element("div", "certain", element("i"), "undecided: 1 bit of entropy", class_="scale")
+    return element(
+        "section",
+        element("h2", result.photo.name.capitalize()),
+        element("p", f"{about} pixels with more than half a bit of entropy.", class_="soft"),
+        scale,
+        element("div", *(_tile(result, answer) for answer in result.answers), class_="tiles"),
+        class_="card",
+    )
+
+
+def _tile(result: PhotoResult, answer: Answer) -> Html:
+    names = ["predicted IoU", "area", "undecided", "agrees with box", "time"]
+    shown = [
+        picture(
+            item.pixels,
+            f"{result.photo.name}, {answer.title}: {item.caption}",
+            item.caption,
+            zoom=f"{result.photo.name}-{answer.mode}-{number}",
+        )
+        for number, item in enumerate(answer.pictures, 1)
+    ]
+    wide = " wide" if len(shown) > 2 else ""
+    return element(
+        "article",
+        element("h3", answer.title),
+        element("p", answer.note, class_="soft"),
+        element("div", *shown, class_="pictures"),
+        facts({name: value for name, value in zip(names, _figures(answer), strict=True) if value != "–"}),
+        class_=f"tile{wide}",
+    )
