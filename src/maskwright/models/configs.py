@@ -34,6 +34,10 @@ INERT = frozenset(
     transformers_version typical_p use_bfloat16
     """.split()
 )
+# In transformers 5.17 the video model's decoder configuration also had all the keys of the prompt encoder's.
+VIDEO_DECODER_INERT = frozenset(
+    {"image_size", "layer_norm_eps", "mask_input_channels", "num_point_embeddings", "patch_size", "scale"}
+)
 # What multiplies modules, so that a large value would build for ever.
 COUNTS = frozenset(
     {
@@ -65,9 +69,7 @@ def check_config(path: Path, config: object) -> tuple[str, Config]:
             f"{path}: model_type {kind!r} is not supported; known are {', '.join(sorted(references))}."
         )
     if kind == "sam2_video":
-        # What SAM 2 has for video alone is known, and of no use to an image model.
-        video, kind = references["sam2_video"].keys() - references["sam2"].keys(), "sam2"
-        config = {key: value for key, value in config.items() if key not in video} | {"model_type": kind}
+        config, kind = _image_part(config, references), "sam2"
     unknown: list[str] = []
     clean = _clean(path, config, references[kind], "", unknown)
     if unknown:
@@ -100,6 +102,18 @@ def _references() -> dict[str, Config]:
 
     configs = (SamConfig(), SamHQConfig(), Sam2Config(), Sam2VideoConfig())
     return {str(config.model_type): config.to_dict() for config in configs}
+
+
+def _image_part(config: Config, references: dict[str, Config]) -> Config:
+    """A SAM 2 video configuration without what is known to be for video alone."""
+    video = references["sam2_video"].keys() - references["sam2"].keys()
+    image = {key: value for key, value in config.items() if key not in video} | {"model_type": "sam2"}
+    decoder = image.get("mask_decoder_config")
+    if isinstance(decoder, dict):
+        image["mask_decoder_config"] = {
+            key: decoder[key] for key in decoder if key not in VIDEO_DECODER_INERT
+        }
+    return image
 
 
 def _clean(path: Path, config: Config, reference: Config, prefix: str, unknown: list[str]) -> Config:
