@@ -80,6 +80,14 @@ def test_odd_masks_are_warnings(tmp_path: Path) -> None:
     assert "1 of 4 masks have fewer than 10 pixels: 9" in report.warnings[-1].message
 
 
+def test_masks_of_the_background_are_noticed(tmp_path: Path) -> None:
+    make_labels(tmp_path, ["a", "b", "c"], (label_map() == 3).astype(np.uint8))
+    assert check_dataset(f"labels:{tmp_path}").warnings == []
+    (warning,) = check_dataset(f"labels:{tmp_path}?background=1").warnings
+    assert warning.code == "swapped"
+    assert "in 3 of 3 items" in warning.message
+
+
 def test_the_same_photo_twice_is_a_warning(tmp_path: Path) -> None:
     make_labels(tmp_path, ["a", "b"])
     shutil.copy(tmp_path / "images/a.jpg", tmp_path / "images/b.jpg")

@@ -22,7 +22,7 @@ from maskwright.data.registry import open_dataset
         ("davis2017:samples/davis2017_multi?sequences=bike", 1),
         ("labels:DSB2018", 260),
         ("labels:CamVid?images=val&labels=valannot&mode=classes&ignore=11", 101),
-        ("labels:OxfordPets128?mode=classes&uncertain=2", 1840),
+        ("labels:OxfordPets128?background=1&uncertain=2", 1840),
         ("labels:samples/penn_fudan?images=.&labels=.&ending=_mask.png", 1),
     ],
 )
@@ -54,9 +54,10 @@ def test_a_real_frame_with_a_mask_of_another_width_is_refused(data_root: Path) -
         list(dataset)
 
 
-def test_pets_have_uncertain_borders_and_camvid_all_twelve_classes(data_root: Path) -> None:
-    pet = open_dataset(f"labels:{data_root}/OxfordPets128?mode=classes&uncertain=2")[5]
-    assert pet.ids == (1,)
+def test_pets_are_label_0_with_uncertain_borders_and_camvid_all_twelve_classes(data_root: Path) -> None:
+    pet = open_dataset(f"labels:{data_root}/OxfordPets128?background=1&uncertain=2")[5]
+    assert pet.ids == (0,)
+    assert pet.masks[0, 60:68, 60:68].mean() > pet.masks[0, ::127, ::127].mean()
     assert pet.uncertainty is not None
     assert 0.02 < pet.uncertainty.mean() < 0.4
     assert not (pet.masks & (pet.uncertainty == 1)).any()

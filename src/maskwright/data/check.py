@@ -90,6 +90,7 @@ def check_dataset(spec: str, progress: Progress = iter) -> Report:
     dataset = build_dataset(spec)
     report = Report(spec, items=len(dataset), errors=list(dataset.unpaired))
     photos: dict[Path, None] = {}
+    cornered = 0
     for index in progress(range(len(dataset))):
         try:
             sample = dataset[index]
@@ -101,9 +102,10 @@ def check_dataset(spec: str, progress: Progress = iter) -> Report:
         else:
             _count(report, sample, first=dataset.image_path(index) not in photos)
             report.warnings += _odd_masks(sample)
+            cornered += _covers_corners(sample)
         photos[dataset.image_path(index)] = None
     report.images = len(photos)
-    report.warnings += [*_turned(photos), *_duplicates(photos)]
+    report.warnings += [*_swapped(report, cornered), *_turned(photos), *_duplicates(photos)]
     return report
 
 
@@ -148,6 +150,21 @@ def _odd_masks(sample: Sample) -> Iterator[Problem]:
         and len({hashlib.sha256(np.packbits(mask).tobytes()).digest() for mask in sample.masks}) < count
     ):
         yield Problem("duplicate_mask", sample.source, "the same mask occurs more than once")
+
+
+def _covers_corners(sample: Sample) -> bool:
+    """Whether a sample's only mask covers at least three corners of the image, as backgrounds do."""
+    return len(sample.masks) == 1 and int(sample.masks[0, [0, 0, -1, -1], [0, -1, 0, -1]].sum()) >= 3
+
+
+def _swapped(report: Report, cornered: int) -> Iterator[Problem]:
+    # One or two such items prove nothing.
+    if cornered > max(2, report.masks_per_item[1] / 2):
+        message = (
+            f"in {cornered} of {report.masks_per_item[1]} items with one mask it covers the image's corners: "
+            "are object and background swapped?"
+        )
+        yield Problem("swapped", report.spec, message)
 
 
 def _turned(photos: Iterable[Path]) -> Iterator[Problem]:

@@ -18,7 +18,7 @@ from maskwright.data.files import (
 from maskwright.data.segments import split_labels
 from maskwright.errors import DatasetError, suggestion
 from maskwright.io.images import read_image
-from maskwright.io.masks import read_label_map, read_mask
+from maskwright.io.masks import LabelMap, read_label_map, read_mask
 from maskwright.types import Sample
 
 TREE = """\
@@ -84,12 +84,14 @@ class DAVIS(Dataset):
         """Decode item `index`."""
         pair = self.pairs[index]
         image = read_image(pair.image)
-        labels = (
-            read_label_map(pair.mask) if self.multi else read_mask(pair.mask, threshold=0).astype(np.int32)
-        )
+        labels = read_label_map(pair.mask) if self.multi else _read_object(pair.mask)
         check_same_size(pair, image, labels.shape)
         masks, ids = split_labels(labels, leave_out=(0,))
         return Sample(image, masks, ids, str(pair.mask))
+
+
+def _read_object(path: Path) -> LabelMap:
+    return read_mask(path, threshold=0).astype(np.int32)
 
 
 def _choose(folder: Path, sequences: Sequence[str], exclude: Sequence[str]) -> list[str]:
