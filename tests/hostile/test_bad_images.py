@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PILImages
 from PIL import ImageFile
@@ -289,6 +289,7 @@ def test_tiles_larger_than_memory_are_refused(tmp_path: Path) -> None:
     refuse(path, "tiles are far larger")
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.sampled_from(sorted(FORMATS)), st.integers(0, 2**32))
 def test_random_damage_gives_an_image_or_our_error(
     tmp_path_factory: pytest.TempPathFactory, name: str, seed: int

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskwright.errors import FileError
@@ -66,6 +66,7 @@ def test_links_out_of_the_folder_are_refused_and_links_inside_are_not(tmp_path: 
         confine(home, "loop/x")
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.text(max_size=30))
 def test_a_confined_path_is_always_inside(text: str) -> None:
     root = Path("/nonexistent/root")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image as PILImages
@@ -270,6 +270,7 @@ def test_a_photo_with_a_second_picture_inside_gives_the_first(tmp_path: Path) ->
     assert read(tmp_path / "x.jpg")[0, 0, 0] > 190
 
 
+@settings(deadline=None, max_examples=60)
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([3, 4]))))
 def test_png_round_trip(tmp_path_factory: pytest.TempPathFactory, pixels: npt.NDArray[np.uint8]) -> None:
     path = tmp_path_factory.mktemp("png") / "x.png"
@@ -280,6 +281,7 @@ def test_png_round_trip(tmp_path_factory: pytest.TempPathFactory, pixels: npt.ND
         assert (read(path) == pixels).all()
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     hnp.arrays(
         st.sampled_from([np.uint16, np.float32, np.float64, np.int32]),

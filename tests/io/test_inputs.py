@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskwright.errors import FileError
@@ -105,6 +105,7 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert image.path.exists()
 
 
+@settings(deadline=None, max_examples=60)
 @given(st.lists(st.text("aü.", min_size=1, max_size=4), min_size=2, unique=True))
 def test_outputs_never_collide(tails: list[str]) -> None:
     images = [ImageFile(Path("x"), "n" * 248 + tail) for tail in tails]

@@ -32,7 +32,7 @@ from maskwright.types import BoolArray
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
 MASKS = hnp.arrays(np.bool_, SHAPES)
-REUSED = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+REUSED = settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 BLOB = np.zeros((6, 8), np.bool_)
 BLOB[2:4, 3:7] = True
 
@@ -189,6 +189,7 @@ def test_stacks_that_cannot_be(tmp_path: Path) -> None:
         read_mask_stack(tmp_path / "x.png")
 
 
+@settings(deadline=None, max_examples=60)
 @given(hnp.arrays(np.int32, SHAPES, elements=st.integers(0, 5)))
 def test_label_maps_and_masks_convert_exactly(labels: npt.NDArray[np.int32]) -> None:
     masks, ids = labels_to_masks(labels)

@@ -5,23 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pycocotools import mask as coco
 
 from maskwright.errors import MaskError
-from maskwright.io.lossy import LossyConversionWarning
 from maskwright.io.polygons import (
     Polygon,
-    exteriors,
     from_geojson,
     outline,
     rasterise,
@@ -60,6 +57,7 @@ def check(mask: BoolArray) -> None:
             assert ((steps[:, 0] == 0) != np.roll(steps[:, 0] == 0, 1)).all(), "every corner turns"
 
 
+@settings(deadline=None, max_examples=60)
 @given(MASKS)
 def test_outlines_are_exact(mask: BoolArray) -> None:
     check(mask)
@@ -85,6 +83,7 @@ def test_noise_is_traced_in_reasonable_time() -> None:
     assert time.perf_counter() - start < 30
 
 
+@settings(deadline=None, max_examples=60)
 @given(MASKS)
 def test_geojson_is_exact(mask: BoolArray) -> None:
     geometry = json.loads(json.dumps(to_geojson(outline(mask))))
@@ -94,6 +93,7 @@ def test_geojson_is_exact(mask: BoolArray) -> None:
     assert all(ring[0] == ring[-1] for rings in parts for ring in rings)
 
 
+@settings(deadline=None, max_examples=60)
 @given(
     hnp.arrays(np.float64, st.tuples(st.integers(3, 8), st.just(2)), elements=st.floats(-5, 15)),
     st.integers(1, 9),
@@ -138,22 +138,12 @@ def test_a_polygon_made_to_take_for_ever_is_refused() -> None:
         rasterise([Polygon(zigzag + 0.25)], (1000, 1))
 
 
-def test_filling_holes_warns() -> None:
-    mask = np.ones((5, 5), np.bool_)
-    mask[2, 2] = False
-    with pytest.warns(LossyConversionWarning, match="1 holes are filled"):
-        rings = exteriors(outline(mask))
-    assert rasterise([Polygon(ring) for ring in rings], (5, 5)).all()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        exteriors(outline(np.ones((5, 5), np.bool_)))
-
-
+@settings(deadline=None, max_examples=60)
 @given(MASKS)
 def test_outlines_without_holes_are_exact_as_coco_polygons(mask: BoolArray) -> None:
     polygons = outline(mask)
     if mask.any() and not any(polygon.holes for polygon in polygons):
-        flat = [ring.reshape(-1).tolist() for ring in exteriors(polygons)]
+        flat = [polygon.exterior.reshape(-1).tolist() for polygon in polygons]
         assert (rasterise_coco(flat, mask.shape).decode() == mask).all()
 
 
@@ -193,6 +183,14 @@ def test_coco_segmentations_of_all_three_kinds() -> None:
 def test_malformed_segmentations_are_refused(segmentation: Any, message: str) -> None:
     with pytest.raises(MaskError, match=message):
         rasterise_coco(segmentation, (4, 5))
+
+
+@pytest.mark.parametrize("size", [(10**9, 10**9), (0, 4), (4.0, 4), ("4", 4)])
+def test_sizes_are_checked_before_drawing(size: Any) -> None:
+    triangle = [1, 2, 3, 4, 5, 6]
+    for draw in (lambda: rasterise_coco([triangle], size), lambda: rasterise([], size)):
+        with pytest.raises(MaskError):
+            draw()
 
 
 @pytest.mark.parametrize(

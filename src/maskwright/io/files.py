@@ -83,12 +83,18 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write a UTF-8 text file atomically, line ends as they are.
+    """Write a UTF-8 text file atomically, line ends as they are; file names in it keep their very bytes.
 
     Raises:
         FileError: naming the path and the reason.
     """
-    write_bytes(path, text.encode("utf-8"))
+    try:
+        data = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as error:
+        raise FileError(
+            f"cannot write {shown(path)}: its text holds {error.object[error.start]!a}."
+        ) from error
+    write_bytes(path, data)
 
 
 def write_json(path: str | os.PathLike[str], value: Any, indent: int | None = 2) -> None:  # noqa: ANN401
@@ -171,12 +177,23 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
         FileError: when it cannot be made, or a file has its name.
     """
     folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"cannot make the folder {shown(folder)}: {reason(error)}.") from error
+    # Any name inside will do, for it is the folder that gets made.
+    make_parents(folder / _PART_PREFIX)
     remove_stale_parts(folder)
     return folder
+
+
+def make_parents(path: Path) -> Path:
+    """Create the folders above a file that is to be written, and return the file's path.
+
+    Raises:
+        FileError: when they cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"cannot make the folder {shown(path.parent)}: {reason(error)}.") from error
+    return path
 
 
 def remove_stale_parts(folder: Path, older_than_s: float = _STALE_AFTER_S) -> list[Path]:
@@ -214,7 +231,7 @@ def confine(root: str | os.PathLike[str], relative: str) -> Path:
     home = Path(root).resolve()
     try:
         inside = joined.resolve().is_relative_to(home)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, UnicodeEncodeError) as error:
         raise FileError(f"{relative!a} cannot be followed inside {shown(root)}: {error}.") from error
     if not inside:
         raise FileError(f"{relative!a} leads out of {shown(root)} through a link; it is refused.")

@@ -17,8 +17,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco
 
 from maskwright.errors import MaskError
-from maskwright.io.lossy import warn_lossy
-from maskwright.io.rle import RLE
+from maskwright.io.rle import RLE, check_size
 from maskwright.io.trace import trace
 from maskwright.types import BoolArray
 
@@ -60,8 +59,10 @@ def rasterise(polygons: Iterable[Polygon], size: tuple[int, int]) -> BoolArray:
     """Draw the union of polygons into a (H, W) bool mask; parts outside are cut off.
 
     Raises:
-        MaskError: for coordinates that are not finite, or so many long edges that drawing would not end.
+        MaskError: for coordinates that are not finite, or so many long edges that drawing would not end, or
+            a size beyond `MAX_PIXELS`.
     """
+    check_size(size)
     result = np.zeros(size, np.bool_)
     for polygon in polygons:
         rings = (polygon.exterior, *polygon.holes)
@@ -74,14 +75,6 @@ def rasterise(polygons: Iterable[Polygon], size: tuple[int, int]) -> BoolArray:
             shifted = [ring - (x0, y0) for ring in rings]
             result[y0:y1, x0:x1] |= _fill(shifted, (y1 - y0, x1 - x0))
     return result
-
-
-def exteriors(polygons: Sequence[Polygon]) -> list[Ring]:
-    """The outer rings alone, for formats without holes; warns when holes get filled by that."""
-    holes = sum(len(polygon.holes) for polygon in polygons)
-    if holes:
-        warn_lossy(f"{holes} holes are filled: polygons without holes cannot hold them.")
-    return [polygon.exterior for polygon in polygons]
 
 
 def to_geojson(polygons: Sequence[Polygon]) -> dict[str, Any]:
@@ -126,6 +119,7 @@ def rasterise_coco(segmentation: Any, size: tuple[int, int]) -> RLE:  # noqa: AN
         return mask
     if not isinstance(segmentation, list) or not segmentation:
         raise MaskError("the segmentation is empty: it must hold polygons or a run-length encoding.")
+    check_size(size)
     rings = [_coco_ring(ring, size) for ring in segmentation]
     packed = coco.merge(coco.frPyObjects(rings, *size))
     return RLE(size, packed["counts"].decode("ascii"))

@@ -42,14 +42,14 @@ class RLE:
     counts: str
 
     def __post_init__(self) -> None:
-        _check_size(self.size)
+        check_size(self.size)
         _check_runs(self.runs(), self.size)
 
     @classmethod
     def encode(cls, mask: BoolArray) -> RLE:
         """Pack a (H, W) bool mask."""
         assert mask.ndim == 2 and mask.dtype == np.bool_, (mask.shape, mask.dtype)  # noqa: PT018
-        _check_size(mask.shape)
+        check_size(mask.shape)
         packed = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
         return cls(mask.shape, packed["counts"].decode("ascii"))
 
@@ -60,7 +60,7 @@ class RLE:
         Raises:
             MaskError: when they are negative, no whole numbers, or do not fill the mask exactly.
         """
-        _check_size(size)
+        check_size(size)
         values = _as_runs(runs)
         _check_runs(values, size)
         packed = coco.frPyObjects({"size": list(size), "counts": values}, *size)
@@ -191,8 +191,15 @@ def _check_runs(runs: Runs, size: tuple[int, int]) -> None:
         raise MaskError(f"the runs cover {total} pixels, but a mask of {size[0]}×{size[1]} has {pixels}.")
 
 
-def _check_size(size: tuple[int, ...]) -> None:
+def check_size(size: tuple[int, ...]) -> None:
+    """Refuse a mask size (H, W) that is empty or beyond `MAX_PIXELS`.
+
+    Raises:
+        MaskError: with the size.
+    """
     height, width = size
+    if not (_is_whole(height) and _is_whole(width)):
+        raise MaskError(f"the size of a mask is two whole numbers, not {_brief(height)} and {_brief(width)}.")
     if height < 1 or width < 1:
         raise MaskError(f"a mask of {height}×{width} pixels (height × width) does not exist.")
     if height * width > MAX_PIXELS:
