@@ -125,7 +125,9 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     toy = Toy(settings())
     second = train(toy, tmp_path, quiet=True)
     assert toy.evaluations == 0
-    assert second.model == first.model and second.metrics == first.metrics and second.before == first.before
+    assert second.model == first.model
+    assert second.metrics == first.metrics
+    assert second.before == first.before
     assert (tmp_path / "checkpoints/last.safetensors").read_bytes() == before
 
 
@@ -144,7 +146,8 @@ def test_other_settings_in_the_same_folder_are_refused_with_the_difference(
     train(Toy(settings()), tmp_path, quiet=True)
     with pytest.raises(ConfigError, match="other settings") as error:
         train(Toy(settings(**change)), tmp_path, quiet=True)
-    assert shown in str(error.value) and "--out" in str(error.value)
+    assert shown in str(error.value)
+    assert "--out" in str(error.value)
 
 
 def test_another_base_model_is_refused(tmp_path: Path) -> None:
@@ -178,7 +181,9 @@ def test_records(tmp_path: Path) -> None:
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert any((tmp_path / "tensorboard").iterdir())
     result = json.loads((tmp_path / "result.json").read_text())
-    assert result["step"] == 9 and result["model"] == str(outcome.model) and result["stopped"] is None
+    assert result["step"] == 9
+    assert result["model"] == str(outcome.model)
+    assert result["stopped"] is None
 
 
 def test_the_best_weights_are_exported_not_the_last(tmp_path: Path) -> None:
@@ -191,7 +196,8 @@ def test_the_best_weights_are_exported_not_the_last(tmp_path: Path) -> None:
     toy = Peaking(settings())
     toy.seen: list[float] = []
     outcome = train(toy, tmp_path, quiet=True)
-    assert outcome.best_step == 4 and outcome.metrics == {"score": 0.9}
+    assert outcome.best_step == 4
+    assert outcome.metrics == {"score": 0.9}
     assert float(toy.model[0].weight.detach().sum()) == toy.seen[1]
     assert not toy.model.training
 
@@ -203,19 +209,24 @@ def test_a_start_that_was_better_is_kept_and_shown(tmp_path: Path) -> None:
             return {"score": -float(self.evaluations)}
 
     outcome = train(Sinking(settings()), tmp_path, quiet=True)
-    assert outcome.best_step == 0 and outcome.metrics == outcome.before
+    assert outcome.best_step == 0
+    assert outcome.metrics == outcome.before
 
 
 def test_without_validation_the_last_average_is_exported(tmp_path: Path) -> None:
     toy = Toy(settings(validate_data=False))
     outcome = train(toy, tmp_path, quiet=True)
-    assert outcome.best_step is None and outcome.metrics == {} and outcome.model is not None
+    assert outcome.best_step is None
+    assert outcome.metrics == {}
+    assert outcome.model is not None
     average = read_state(RunFolder(tmp_path).last).part("average")
     assert torch.equal(toy.model[0].weight, average["0.weight"])
 
 
 def test_frozen_parameters_stay_and_groups_scale_the_rate(tmp_path: Path) -> None:
-    toy = Toy(settings(ema=0.0, validate_data=False, optimizer=OptimizerSettings(name="sgd", betas=(0.0, 0.0))))
+    toy = Toy(
+        settings(ema=0.0, validate_data=False, optimizer=OptimizerSettings(name="sgd", betas=(0.0, 0.0)))
+    )
     before = {name: value.clone() for name, value in toy.model.state_dict().items()}
     train(toy, tmp_path, quiet=True)
     after = toy.model.state_dict()
@@ -263,10 +274,12 @@ def test_sigterm_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     stopped = train(Terminated(settings(save_every=100)), tmp_path / "parts", quiet=True)
     assert signal.getsignal(signal.SIGTERM) == handler
-    assert stopped.stopped == signal.SIGTERM and stopped.model is None
+    assert stopped.stopped == signal.SIGTERM
+    assert stopped.model is None
     assert read_state(RunFolder(tmp_path / "parts").last).step == stopped.step < 9
     finished = train(Toy(settings(save_every=100)), tmp_path / "parts", quiet=True)
-    assert finished.stopped is None and finished.step == 9
+    assert finished.stopped is None
+    assert finished.step == 9
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -297,7 +310,14 @@ def test_empty_data_are_refused(tmp_path: Path) -> None:
 def test_the_log_says_what_happens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(Toy(settings()), tmp_path)
     text = capsys.readouterr().err
-    for part in ("device cpu:", "precision fp32:", "learn", "images, 4 a step", "step 9 of 9: loss", "9 of 9 steps"):
+    for part in (
+        "device cpu:",
+        "precision fp32:",
+        "learn",
+        "images, 4 a step",
+        "step 9 of 9: loss",
+        "9 of 9 steps",
+    ):
         assert part in text
     train(Toy(settings()), tmp_path)
     assert "going on at step 9" in capsys.readouterr().err
