@@ -37,8 +37,8 @@ def render() -> str:
 def _helps(words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
     text = _help(words)
     yield words, text
-    listed = text.partition("\ncommands:\n")[2].partition("\n\n")[0]
-    for name in re.findall(r"^  (\S+)", listed, re.MULTILINE):
+    listed = re.search(r"^(?:commands|recipes)\b.*:\n((?:  .*\n)+)", text, re.MULTILINE)
+    for name in re.findall(r"^  (\S+)", listed[1] if listed else "", re.MULTILINE):
         yield from _helps((*words, name))
 
 
