@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from data.miniatures import make_bsds, make_labels
 
-from maskwright.data.mixture import Mixture, split_by_image
+from maskwright.data.mixture import Mixture, fold_by_image, split_by_image
 from maskwright.data.registry import open_dataset
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, DatasetError
 
 
 @pytest.fixture
@@ -68,3 +68,22 @@ def test_a_split_is_complete_repeatable_and_never_empty(mixture: Mixture) -> Non
         split_by_image(mixture, 1.0)
     with pytest.raises(ConfigError, match="cannot split 1 photos"):
         split_by_image(mixture[:1], 0.5)
+
+
+def test_folds_cover_every_item_once_and_keep_photos_together(tmp_path: Path) -> None:
+    root = make_labels(tmp_path, list("abcdefghij"))
+    parts = [open_dataset(f"labels:{root}?fold={k}/3") for k in (1, 2, 3)]
+    names = [{part.image_path(k).stem for k in range(len(part))} for part in parts]
+    assert sorted(len(part) for part in names) == [3, 3, 4]
+    assert set.union(*names) == set("abcdefghij")
+    others = open_dataset(f"labels:{root}?fold=-2/3")
+    assert {others.image_path(k).stem for k in range(len(others))} == names[0] | names[2]
+
+
+def test_bad_folds_are_refused(tmp_path: Path) -> None:
+    root = make_labels(tmp_path, ["a", "b"])
+    for text, message in (("1", "must look like"), ("0/3", "no such part"), ("4/3", "no such part")):
+        with pytest.raises(DatasetError, match=message):
+            open_dataset(f"labels:{root}?fold={text}")
+    with pytest.raises(ConfigError, match="cannot cut 2 photos into 5 parts"):
+        fold_by_image(open_dataset(f"labels:{root}"), 1, 5)

@@ -11,7 +11,7 @@ from rich.table import Table
 from maskwright.cli.commands import dispatch
 from maskwright.cli.common import Common, Positional, Session, parse, run
 from maskwright.data.check import Report, check_dataset
-from maskwright.data.registry import KINDS
+from maskwright.data.registry import COMMON_OPTIONS, KINDS
 from maskwright.errors import DatasetError
 
 SHOWN_PROBLEMS = 20
@@ -58,13 +58,16 @@ def list_kinds(options: Kinds, session: Session) -> None:
         session.result[name] = {
             "summary": kind.summary,
             "tree": kind.tree,
-            "options": {key: option.help for key, option in kind.options.items()},
+            "options": {key: option.help for key, option in {**kind.options, **COMMON_OPTIONS}.items()},
         }
         session.print(f"[bold]{name}[/bold]  {kind.summary}")
         session.console.print(kind.tree, style="dim", markup=False)
         for key, option in kind.options.items():
             session.print(f"    {key}=…  {option.help}")
         session.print()
+    session.print("Every kind also takes:")
+    for key, option in COMMON_OPTIONS.items():
+        session.print(f"    {key}=…  {option.help}")
     session.print("Write a dataset as KIND:FOLDER?option=value&option=value.")
 
 

@@ -92,6 +92,23 @@ def split_by_image(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Su
     return Subset(dataset, rest), Subset(dataset, part)
 
 
+def fold_by_image(dataset: Dataset, number: int, parts: int, seed: int = 0) -> Subset:
+    """Part `number` (from 1) of `parts` equal random parts of the photos; negative: all the others.
+
+    Items of one photo stay together, the dataset's order is kept, and the parts of one seed share no photo.
+
+    Raises:
+        ConfigError: there are fewer photos than parts.
+    """
+    photos = list(dict.fromkeys(dataset.image_path(index) for index in range(len(dataset))))
+    if len(photos) < parts:
+        raise ConfigError(f"cannot cut {len(photos)} photos into {parts} parts.")
+    order = np.random.default_rng(seed).permutation(len(photos))
+    chosen = {photos[k] for k in order[abs(number) - 1 :: parts]}
+    wanted = number > 0
+    return Subset(dataset, [k for k in range(len(dataset)) if (dataset.image_path(k) in chosen) is wanted])
+
+
 def _cycle(length: int, count: int, rng: np.random.Generator) -> Indices:
     rounds = [rng.permutation(length) for _ in range(-(-count // length))]
     return np.concatenate([np.zeros(0, np.int64), *rounds])[:count]

@@ -66,3 +66,13 @@ def choice(*known: str, or_number: bool = False) -> Callable[[str], str | int]:
         return value
 
     return parse
+
+
+def fold(value: str) -> tuple[int, int]:
+    """`2/5` as (2, 5): the second of five parts; `-2/5` as (-2, 5): all but the second."""
+    number, slash, parts = value.partition("/")
+    if not slash or not parts.isdecimal() or not number.removeprefix("-").isdecimal():
+        raise ValueError("must look like 1/5 (the first of five parts) or -1/5 (all but it)")
+    if not 1 <= abs(int(number)) <= int(parts) or int(parts) < 2:
+        raise ValueError("there is no such part: count from 1, with at least two parts")
+    return int(number), int(parts)

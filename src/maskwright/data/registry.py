@@ -10,7 +10,8 @@ from typing import Any
 
 from maskwright.data import bsds, coco, davis, labels, pairs
 from maskwright.data.dataset import Dataset
-from maskwright.data.options import Option, choice, names, natural, number_list, text, whole, yes_no
+from maskwright.data.mixture import fold_by_image
+from maskwright.data.options import Option, choice, fold, names, natural, number_list, text, whole, yes_no
 from maskwright.errors import DatasetError, suggestion
 
 
@@ -112,6 +113,12 @@ KINDS: dict[str, Kind] = {
 }
 
 
+# What every kind takes, whatever its files look like.
+COMMON_OPTIONS: dict[str, Option] = {
+    "fold": Option(fold, "1/5: the first of five random parts, split by photo; -1/5: the other four"),
+}
+
+
 def open_dataset(spec: str) -> Dataset:
     """Open `kind:FOLDER?option=value&…`, such as `bsds500:data/BSDS500?split=val&annotator=all`.
 
@@ -150,7 +157,12 @@ def build_dataset(spec: str) -> Dataset:
         raise DatasetError(f"unknown kind of dataset {name!r} in {spec!r}; known: {known}")
     kind = KINDS[name]
     folder, _, query = rest.partition("?")
-    return kind.build(root=Path(folder).expanduser(), **_parse_options(name, kind.options, query))
+    values = _parse_options(name, {**kind.options, **COMMON_OPTIONS}, query)
+    part = values.pop("fold", None)
+    dataset = kind.build(root=Path(folder).expanduser(), **values)
+    if part is None or dataset.unpaired:
+        return dataset  # files without a partner are an error or a report: there is nothing to split yet
+    return fold_by_image(dataset, *part)
 
 
 def _parse_options(kind: str, known: Mapping[str, Option], query: str) -> dict[str, Any]:
