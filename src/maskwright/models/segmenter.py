@@ -21,7 +21,7 @@ from maskwright.models.preprocess import ImageLike, preprocess, to_image
 from maskwright.models.prompts import check_prompts, make_prompts, to_batch
 from maskwright.types import Embedding, Geometry, HQMode, Image, Masks, Prompts
 
-# Prompts decoded at once: at 1024 px a prompt takes about 60 MB in SAM-HQ's decoder.
+# Prompts decoded at once: at 1024 px each adds about 50 MB to the peak of SAM-HQ's decoder.
 CHUNK = 16
 # Images encoded at once; more brings nothing on a CPU and little on a GPU at 1024 px.
 IMAGE_BATCH = 4
