@@ -44,7 +44,8 @@ fmt: $(READY)
 	$(BIN)/ruff format .
 
 docs: $(READY)
-	$(BIN)/mkdocs build --strict
+	$(BIN)/python docs/cli_reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from reference import mask_losses as twin
 from torch import Tensor
 
 from maskwright.losses import masks as losses
-from tests.reference import mask_losses as twin
 
 Array = npt.NDArray[np.float64]
 Case = tuple[Array, Array, Array | None]

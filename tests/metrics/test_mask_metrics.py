@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from reference import mask_metrics as twin
 
 from maskwright.errors import InputError
 from maskwright.metrics import boundaries, regions
 from maskwright.types import BoolArray
-from tests.reference import mask_metrics as twin
 
 
 @st.composite

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import mask_metrics as twin
 
 from maskwright.errors import InputError
 from maskwright.metrics.statistics import bootstrap_interval
-from tests.reference import mask_metrics as twin
 
 
 def test_equals_twin_within_its_own_noise() -> None:
