@@ -289,6 +289,30 @@ def test_tiles_larger_than_memory_are_refused(tmp_path: Path) -> None:
     refuse(path, "tiles are far larger")
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_missing_parts_of_a_float_tiff_are_not_filled_with_zeros(
+    tmp_path: Path, compression: str | None
+) -> None:
+    values = np.random.default_rng(0).random((40, 60))
+    path = tmp_path / "x.tif"
+    for tag, value in (("StripByteCounts", 0), ("StripByteCounts", 100), ("StripOffsets", 10**6)):
+        tifffile.imwrite(path, values, rowsperstrip=40, compression=compression)
+        assert read_image(path).size == (40, 60)
+        with tifffile.TiffFile(path, mode="r+") as file:
+            file.pages.first.tags[tag].overwrite(value)
+        refuse(path, "damaged or truncated")
+
+
+@pytest.mark.parametrize("tag", ["ImageWidth", "ImageLength", "SamplesPerPixel"])
+def test_float_tiffs_with_impossible_headers(tmp_path: Path, tag: str) -> None:
+    path = tmp_path / "x.tif"
+    for value in (40_000, 2**16 - 1):
+        tifffile.imwrite(path, np.zeros((40, 60)))
+        with tifffile.TiffFile(path, mode="r+") as file:
+            file.pages.first.tags[tag].overwrite(value)
+        refuse(path, "cannot read")
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(sorted(FORMATS)), st.integers(0, 2**32))
 def test_random_damage_gives_an_image_or_our_error(

@@ -19,6 +19,7 @@ from maskwright.errors import FileError, ImageError, MaskwrightError
 from maskwright.io.files import reason, require_file, shown
 from maskwright.io.formats import OPENERS, detect_format
 from maskwright.io.png import check_sums, late_exif
+from maskwright.io.tiff import open_page
 
 AnyArray = npt.NDArray[np.generic]
 Source = PILImage | tifffile.TiffPage
@@ -164,22 +165,10 @@ def _parse(kind: str, file: BinaryIO, page: int | None) -> Source:
         # So Pillow says that it does not know the layout: float64, several float channels and the like.
         if kind != "TIFF":
             raise
-        return _parse_with_tifffile(file, page)
+        return open_page(file, page or 0)
     if page:
         image.seek(page)
     return image
-
-
-def _parse_with_tifffile(file: BinaryIO, page: int | None) -> tifffile.TiffPage:
-    file.seek(0)
-    source = tifffile.TiffFile(file).pages[page or 0]
-    assert isinstance(source, tifffile.TiffPage)
-    if source.dtype is None:
-        raise ValueError("its data type is unknown")
-    tile = source.tilewidth * source.tilelength * max(1, source.tiledepth)
-    if source.is_tiled and tile > 4 * max(source.imagewidth * source.imagelength, 1024 * 1024):
-        raise ValueError("its tiles are far larger than the image")
-    return source
 
 
 def _size(source: Source) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from PIL import ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -110,8 +110,3 @@ def _foreign(start: bytes) -> str:
         name for signature, name in _FOREIGN if start.startswith(signature) or lowered.startswith(signature)
     )
     return next(names, "no image of a known format")
-
-
-def is_lossy(image: Any) -> bool:  # noqa: ANN401
-    """Whether an opened image went through JPEG compression, so that its values are not exact."""
-    return isinstance(image, JpegImageFile)

@@ -16,6 +16,7 @@ from maskwright.io.decode import MAX_PIXELS, naming, open_image
 from maskwright.io.files import atomic_writer, shown
 from maskwright.io.lossy import warn_lossy
 from maskwright.io.rle import RLE
+from maskwright.io.tiff import check_page
 from maskwright.types import BoolArray
 
 LabelMap = npt.NDArray[np.int32]
@@ -139,6 +140,8 @@ def read_mask_stack(path: str | os.PathLike[str]) -> BoolArray:
             raise MaskError(f"{shown(path)} holds {len(pages)} masks of {size}, more than fit in memory.")
         if any(page.shape != size for page in pages):
             raise MaskError(f"{shown(path)}: its pages differ in size, or are not grey.")
+        for page in pages:
+            check_page(page, file.filehandle.size)
         stack = np.stack([np.asarray(page.asarray()) for page in pages])
     if not ((stack == 0) | (stack == stack.max())).all():
         raise MaskError(f"{shown(path)} holds more than two values; a stack of masks is binary.")
