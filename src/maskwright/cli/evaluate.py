@@ -43,7 +43,9 @@ class Prompted(Common):
         tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]], tyro.conf.arg(metavar="NAME|PATH")
     ] = ()
     """A model to measure: a name such as `nano`, or a checkpoint."""
-    baseline: tyro.conf.UseAppendAction[tuple[tuple[Literal["grabcut", "box", "ellipse"], ...], ...]] = ()
+    baseline: tyro.conf.UseAppendAction[
+        tuple[tuple[Literal["grabcut", "grabcut-or-box", "box", "ellipse"], ...], ...]
+    ] = ()
     """A method without weights to measure."""
     data: Annotated[
         tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]], tyro.conf.arg(metavar="KIND:FOLDER[?OPTIONS]")
@@ -122,7 +124,7 @@ def prompted(options: Prompted, session: Session) -> None:
 def _check(options: Prompted) -> None:
     models, baselines = _values(options.model), _values(options.baseline)
     if not models and not baselines:
-        raise ConfigError("nothing to measure: give --model NAME|PATH or --baseline grabcut|box|ellipse.")
+        raise ConfigError("nothing to measure: give --model NAME|PATH or --baseline grabcut|grabcut-or-box|box|ellipse.")
     if not _values(options.data):
         raise ConfigError("nothing to measure on: give --data KIND:FOLDER, such as bsds500:data/BSDS500.")
     if options.clicks < 1 or (options.clicks > 1 and baselines):

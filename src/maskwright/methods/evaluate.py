@@ -197,7 +197,6 @@ class _Run:
             predicted_iou=predicted.iou,
             iou_by_click=tuple(ious),
             boundary_iou_by_click=tuple(bands),
-            fell_back=predicted.fell_back,
         )
         return Observation(sample.image, truth, prompt, predicted, score)
 

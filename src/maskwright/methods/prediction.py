@@ -22,13 +22,11 @@ class PredictedMask:
         mask: (H, W) bool.
         iou: the predictor's own estimate of the mask's IoU, or None.
         low_res: (h, w) logits that the predictor takes back as a mask prompt, or None.
-        fell_back: True when the method itself failed and its stand-in answered (GrabCut's is the box).
     """
 
     mask: BoolArray
     iou: float | None = None
     low_res: Tensor | None = None
-    fell_back: bool = False
 
 
 class Predictor(Protocol):

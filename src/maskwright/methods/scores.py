@@ -44,7 +44,6 @@ class MaskScore:
         predicted_iou: the predictor's own estimate, or None.
         iou_by_click: after each click, the first being the box or first click.
         boundary_iou_by_click: likewise.
-        fell_back: the method failed and its stand-in answered.
     """
 
     image: str
@@ -54,7 +53,6 @@ class MaskScore:
     predicted_iou: float | None
     iou_by_click: tuple[float, ...]
     boundary_iou_by_click: tuple[float, ...]
-    fell_back: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,6 @@ class PromptedResult:
             "seconds_per_image": self.timing.per_image,
             "seconds_prepare": self.timing.prepare,
             "seconds_prompt": self.timing.prompt,
-            **self._fallback(),
             "by_click": self.by_click(),
         }
         return content | asdict(self.selection) | {"per_mask": [asdict(score) for score in self.scores]}
@@ -155,16 +152,6 @@ class PromptedResult:
             {"click": number, "miou": float(one), "boundary_iou": float(other)}
             for number, (one, other) in enumerate(zip(ious, boundaries, strict=True), 1)
         ]
-
-    def _fallback(self) -> dict[str, float]:
-        """How often a stand-in answered, and the means with those masks counted as 0."""
-        return {
-            "fell_back": sum(score.fell_back for score in self.scores),
-            "miou_without_fallback": _mean(0 if score.fell_back else score.iou for score in self.scores),
-            "boundary_iou_without_fallback": _mean(
-                0 if score.fell_back else score.boundary_iou for score in self.scores
-            ),
-        }
 
     def _interval(self, values: Sequence[float]) -> Interval:
         return bootstrap_interval(values, [score.image for score in self.scores], seed=self.selection.seed)

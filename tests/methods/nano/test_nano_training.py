@@ -173,7 +173,7 @@ def test_a_few_steps_lower_the_loss_and_the_export_loads(tmp_path: Path) -> None
         batch = data.collate([data[ItemKey(4 * step + i, 0, 0)] for i in range(4)])
         result = method.training_step(batch, StepContext(step, 14, torch.Generator().manual_seed(step)))
         optimizer.zero_grad()
-        result["loss"].backward()  # type: ignore[no-untyped-call]
+        result["loss"].backward()
         optimizer.step()
         losses.append(float(result["loss"].detach()))
         assert all(p.grad is not None for p in method.model.parameters()), "every parameter must learn"

@@ -1,6 +1,7 @@
 """From a photo to a training item: crop, paste an object, choose segments, draw prompts, distort colours.
 
-Axes: K segments, P points, S input side, h = S / 4 side of the targets. Prompts are in pixels of the S × S input.
+Axes: K segments, P points, S input side, h = S / 4 side of the targets. Prompts are in pixels of the
+S × S input.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ PROMPT_SHARES = {"box": 0.30, "loose": 0.20, "click": 0.30, "clicks": 0.10, "bot
 
 @dataclass(frozen=True, eq=False)
 class DrawnPrompt:
-    """One prompt in fixed shape: points (3, 2), labels (3,) with -1 for no point, box (4,) with NaN for none."""
+    """One prompt in fixed shape: points (3, 2), labels (3,) with -1 for no point, box (4,), NaN for none."""
 
     points: FloatArray
     labels: npt.NDArray[np.int64]
@@ -67,7 +68,7 @@ class Item:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A photo as seen through a crop, all S × S: pixels, labels, where the photo is, where labels are valid."""
+    """A photo as seen through a crop, all S × S: pixels, labels, where the photo is and where labels hold."""
 
     pixels: ByteArray
     labels: npt.NDArray[np.int32]
@@ -127,8 +128,12 @@ def paste(view: View, donor: Photo, rng: np.random.Generator) -> View:
     if not len(usable):
         return view
     mask = labels == rng.choice(usable)
-    pixels, labels, pasted = paste_object(view.pixels, view.labels, donor.pixels, mask, rng, extent=(0.15, 0.8))
-    return replace(view, pixels=pixels, labels=labels, inside=view.inside | pasted, trusted=view.trusted | pasted)
+    pixels, merged, pasted = paste_object(
+        view.pixels, view.labels, donor.pixels, mask, rng, extent=(0.15, 0.8)
+    )
+    return replace(
+        view, pixels=pixels, labels=merged, inside=view.inside | pasted, trusted=view.trusted | pasted
+    )
 
 
 def choose_segments(view: View, rng: np.random.Generator, segments: int) -> list[int]:
@@ -165,7 +170,7 @@ def draw_prompt(mask: BoolArray, rng: np.random.Generator) -> DrawnPrompt:
 
 
 def loosen(box: FloatArray, side: int, rng: np.random.Generator) -> FloatArray:
-    """Move each side of a box by N(0, 10 %) of its length, at most a quarter (small inputs know no 20 px cap)."""
+    """Move each side of a box by N(0, 10 %) of its length, at most a quarter; small inputs need no 20 px cap."""
     lengths = np.tile(box[2:] - box[:2], 2)
     moved = box + np.clip(rng.normal(0, 0.1, 4), -0.25, 0.25) * lengths
     return np.clip(moved, 0, side).astype(np.float32)
@@ -173,7 +178,9 @@ def loosen(box: FloatArray, side: int, rng: np.random.Generator) -> FloatArray:
 
 def cell_shares(mask: BoolArray, low: int) -> ByteArray:
     """Share of the mask in each cell of a low × low grid, as bytes."""
-    shares: ByteArray = cv2.resize(mask.view(np.uint8) * np.uint8(255), (low, low), interpolation=cv2.INTER_AREA)
+    shares: ByteArray = cv2.resize(
+        mask.view(np.uint8) * np.uint8(255), (low, low), interpolation=cv2.INTER_AREA
+    )
     return shares
 
 

@@ -33,11 +33,11 @@ class NanoSettings(TrainSettings):
     sources: tuple[Source, ...]
     """the training data"""
     validation: tuple[str, ...] = ()
-    """datasets to evaluate on, as in `sources`; the mean over them of the box IoU chooses the best checkpoint"""
+    """datasets to evaluate on, as in `sources`; the mean of their box IoUs chooses the best checkpoint"""
     init: Path | None = None
     """nano checkpoint to go on from; none: random weights"""
     sides: tuple[tuple[Annotated[int, Field(ge=0)], Side], ...] = ((0, 256),)
-    """input side in pixels from an epoch on: [[0, 160], [10, 256]]; small first learns most in the least time"""
+    """input side in pixels from an epoch on: [[0, 160], [10, 256]]; small first learns most per hour"""
     segments: Positive = 5
     """masks learned from each photo"""
     photos_per_epoch: Positive = 4000

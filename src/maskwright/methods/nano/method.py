@@ -35,10 +35,13 @@ class Photos(TrainingData):
     def __init__(self, settings: NanoSettings) -> None:
         self.settings = settings
         self.sources = [
-            pack(dataset_below(settings.root, source.data), settings.longest_side) for source in settings.sources
+            pack(dataset_below(settings.root, source.data), settings.longest_side)
+            for source in settings.sources
         ]
         self.photos = [photo for source in self.sources for photo in source]
-        self.chances = _chances([len(source) for source in self.sources], [s.weight for s in settings.sources])
+        self.chances = _chances(
+            [len(source) for source in self.sources], [s.weight for s in settings.sources]
+        )
         self.donors = _chances([len(source) for source in self.sources], [s.donor for s in settings.sources])
 
     def __len__(self) -> int:
@@ -106,7 +109,9 @@ class NanoTraining(Method):
         """All of it; weight decay on matrices and kernels, not on norms, biases and token embeddings."""
         named = dict(self.model.named_parameters())
         spared = {
-            name: p for name, p in named.items() if p.ndim < 2 or name.endswith(("prompts.kinds", "decoder.tokens"))
+            name: p
+            for name, p in named.items()
+            if p.ndim < 2 or name.endswith(("prompts.kinds", "decoder.tokens"))
         }
         decayed = {name: p for name, p in named.items() if name not in spared}
         return [ParameterGroup("weights", decayed), ParameterGroup("spared", spared, weight_decay=0.0)]
@@ -158,5 +163,5 @@ def dataset_below(root: Path, spec: str) -> Dataset:
 def _chances(lengths: Sequence[int], weights: Sequence[float]) -> npt.NDArray[np.float64]:
     """The chance of each photo when sources are drawn by weight and photos evenly within a source."""
     each = [weight / length for length, weight in zip(lengths, weights, strict=True)]
-    chances = np.repeat(each, lengths)
-    return chances / chances.sum()
+    chances = np.repeat(np.array(each, np.float64), lengths)
+    return chances / float(chances.sum())

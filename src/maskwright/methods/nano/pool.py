@@ -48,8 +48,8 @@ def pack(samples: Iterable[Sample], longest_side: int) -> list[Photo]:
             continue
         trusted = None
         if sample.uncertainty is not None:
-            certain = (sample.uncertainty < 0.5).all(axis=0)
-            trusted = _shrink(certain.view(np.uint8), size, cv2.INTER_NEAREST).astype(bool)
+            certain: ByteArray = np.all(sample.uncertainty < 0.5, axis=0).astype(np.uint8)
+            trusted = _shrink(certain, size, cv2.INTER_NEAREST).astype(bool)
         pixels = _shrink(sample.image.pixels, size, cv2.INTER_AREA)
         photos[name] = Photo(pixels, (label_map,), trusted, sample.partition, name)
     return list(photos.values())

@@ -20,7 +20,7 @@ LOGIT_LIMIT = 16.0
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Items stacked: pixels (B, S, S, 3) uint8, targets (B, K, h, w) uint8, trusted and edges (B, h, w) uint8, prompts."""
+    """Items stacked, uint8: pixels (B, S, S, 3), targets (B, K, h, w), trusted and edges (B, h, w); prompts."""
 
     pixels: Tensor
     targets: Tensor
@@ -34,7 +34,8 @@ class Batch:
 def normalise(pixels_BSS3: Tensor, model: Nano) -> Tensor:
     """uint8 photos to (B, 3, S, S) float32 as the encoder expects them."""
     mean, std = pixels_BSS3.new_tensor([model.pixel_mean, model.pixel_std], dtype=torch.float32)
-    return ((pixels_BSS3.float() - mean) / std).permute(0, 3, 1, 2)
+    normal: Tensor = (pixels_BSS3.float() - mean) / std
+    return normal.permute(0, 3, 1, 2)
 
 
 def prompts_for(
@@ -42,8 +43,8 @@ def prompts_for(
 ) -> PromptBatch:
     """The prompts to learn from: the first ones, or (in a `share` of the steps) those of a second round.
 
-    The second round adds a corrective click, drawn from where the first answer is wrong, and that answer's logits;
-    for a quarter of the prompts nothing but the logits stays, so that a mask alone works as a prompt.
+    The second round adds a corrective click, drawn from where the first answer is wrong, and that answer's
+    logits; for a quarter of the prompts nothing but the logits stays, so that a mask alone works as a prompt.
     """
     first = PromptBatch(batch.points, batch.labels, batch.boxes)
     device = generator.device
@@ -72,7 +73,7 @@ def best_logits(decoded: Decoded) -> Tensor:
 def corrective_clicks(
     answer: Tensor, target: Tensor, trusted: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A uniform pixel of the wrong region: cells (B, K, 2) as (x, y), labels (B, K), -1 where nothing is wrong."""
+    """A uniform pixel of the wrong region: cells (B, K, 2) as (x, y); labels (B, K), -1 if nothing is wrong."""
     wrong = ((answer != target) & trusted).flatten(2).float()
     cell = torch.multinomial(wrong.flatten(0, 1) + 1e-8, 1, generator=generator).view(wrong.shape[:2])
     positive = target.flatten(2).gather(2, cell[..., None])[..., 0].long()
@@ -82,7 +83,7 @@ def corrective_clicks(
 
 
 def mask_losses(logits: Tensor, targets: Tensor, trusted: Tensor) -> Tensor:
-    """2 BCE + Dice of each mask on trusted cells: (B, K, M, h, w), (B, K, 1, h, w), (B, 1, 1, h, w) → (B, K, M)."""
+    """2 BCE + Dice on trusted cells: (B, K, M, h, w), (B, K, 1, h, w), (B, 1, 1, h, w) give (B, K, M)."""
     targets, trusted = targets.expand_as(logits), trusted.expand_as(logits)
     return 2 * bce(logits, targets, trusted) + dice(logits, targets, trusted)
 
@@ -90,7 +91,7 @@ def mask_losses(logits: Tensor, targets: Tensor, trusted: Tensor) -> Tensor:
 def step_losses(decoded: Decoded, targets: Tensor, trusted: Tensor) -> dict[str, Tensor]:
     """All losses of a decoded batch; targets (B, K, h, w) float, trusted (B, h, w) float.
 
-    The single mask learns from every prompt; of the three others only the best does (SAM section 3, ambiguity).
+    The single mask learns from every prompt; of the three others only the best does (SAM, section 3).
     SAM's logits, the HQ logits and their sum all learn, so that each of the three modes can be used alone.
     The IoU head learns the IoU of the sums.
     """
@@ -99,7 +100,9 @@ def step_losses(decoded: Decoded, targets: Tensor, trusted: Tensor) -> dict[str,
     total = decoded.masks + decoded.hq
     summed = mask_losses(total, targets, trusted)
     best = 1 + summed[..., 1:].detach().argmin(dim=-1, keepdim=True)
-    pick = torch.cat([torch.zeros_like(best), best], dim=-1)[..., None, None].expand(-1, -1, -1, *total.shape[-2:])
+    pick = torch.cat([torch.zeros_like(best), best], dim=-1)[..., None, None].expand(
+        -1, -1, -1, *total.shape[-2:]
+    )
     plain = mask_losses(decoded.masks.gather(2, pick), targets, trusted)
     alone = mask_losses(decoded.hq[:, :, :1], targets, trusted)
     real = actual_iou(total, targets.expand_as(total), trusted.expand_as(total))
@@ -115,11 +118,10 @@ def step_losses(decoded: Decoded, targets: Tensor, trusted: Tensor) -> dict[str,
 
 
 def edge_loss(logits_BHW: Tensor, edges_BHW: Tensor) -> Tensor:
-    """Class-balanced BCE on the outlines (as HED, Xie and Tu 2015), where they are known; zero when nowhere."""
+    """Class-balanced BCE on the outlines (HED, Xie and Tu 2015), where they are known; zero when nowhere."""
     known = (edges_BHW != 255).float()
     target = (edges_BHW > 0).float() * known
     positive = (target.sum() / known.sum().clamp(min=1)).clamp(0.01, 0.99)
     weight = torch.where(target > 0, 1 - positive, positive) * known
     bce = F.binary_cross_entropy_with_logits(logits_BHW, target, reduction="none")
     return (bce * weight).sum() / weight.sum().clamp(min=1)
-
