@@ -1,0 +1,123 @@
+"""`maskwright segment`: cut objects out of images, from points, boxes or masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from maskwright.cli.common import Common, Session, parse, run
+from maskwright.errors import ConfigError
+
+if TYPE_CHECKING:
+    from maskwright.methods.prompt_file import PromptBook
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment(Common):
+    """Segment images: give files, folders or patterns, and say what to cut out.
+
+    All of --point, --box and --mask together describe one object, the same in every image; coordinates are
+    pixels, or percentages of the image's sides such as 50%,50%. For several objects, or other ones in each
+    image, write a --prompts file: a JSON list of prompts such as {"box": [100, 50, 400, 300]} or
+    {"points": [[320, 240], [10, 10]], "labels": [1, 0]}, or an object from image names to such lists, in
+    which "*" stands for all other images.
+
+    The folder gets overlays, masks and uncertainty (bright where the outline is in doubt) as PNG, and all
+    masks with their scores as COCO JSON. The same command again carries on where it stopped.
+    """
+
+    images: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE…")]
+    """Files, folders or patterns such as 'photos/*.jpg'."""
+    point: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg(metavar="X,Y[,0|1]")] = ()
+    """A click on the object (1, the default) or beside it (0). May be given several times."""
+    box: Annotated[str | None, tyro.conf.arg(metavar="X0,Y0,X1,Y1")] = None
+    """A box around the object: left, top, right, bottom."""
+    mask: Annotated[Path | None, tyro.conf.arg(metavar="PNG")] = None
+    """A rough mask of the object, as large as the image."""
+    prompts: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A JSON file of prompts, in place of --point, --box and --mask."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder for the results."""
+    model: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "nano"
+    """A model's name (`maskwright models list`), or a checkpoint."""
+    base: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH")] = None
+    """For decoder-only checkpoints: the SAM they were trained on."""
+    num_heads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Attention heads of the decoder, if the file does not tell and they are not eight."""
+    offline: bool = False
+    """Never use the network."""
+    multimask: bool = False
+    """Three masks a prompt, for clicks that may mean a part or the whole."""
+    hq: Literal["sum", "only", "off"] = "sum"
+    """Which logits of an HQ model: its sum with SAM's, the HQ token's alone, or SAM's alone."""
+    format: tyro.conf.UseAppendAction[
+        tuple[Literal["coco", "yolo", "geojson", "png", "labelmap", "labelstudio"], ...]
+    ] = ()
+    """Label formats to write; coco if none is given. May be given several times."""
+
+
+def main(argv: list[str]) -> int:
+    """Run `maskwright segment` and return its exit code."""
+    return run(parse(Segment, argv, prog="maskwright segment"), segment)
+
+
+def segment(options: Segment, session: Session) -> None:
+    """Segment what is not finished yet, then write the labels of all that is."""
+    from maskwright.cli.lossy import told_losses
+    from maskwright.io.inputs import collect_images
+    from maskwright.models.registry import load
+    from maskwright.report.segmentation import SegmentRun, SegmentSettings
+    from maskwright.runtime import seed_everything
+
+    prompts = _prompts(options)
+    images = collect_images(options.images)
+    prompts.check([image.name for image in images])
+    seed_everything(options.seed)
+    segmenter = load(
+        options.model,
+        base=options.base,
+        num_heads=options.num_heads,
+        device=options.device,
+        offline=options.offline,
+    )
+    work = SegmentRun(options.out, segmenter, prompts, SegmentSettings(options.multimask, options.hq))
+    pending = work.pending(images)
+    for image, outcome in session.track(work.segment(pending), "segmenting", total=len(pending)):
+        if isinstance(outcome, Exception):
+            session.fail(image.path, outcome)
+    with told_losses(session):
+        places = work.write_labels(options.format or ("coco",))
+    done = [work.finished[image.name] for image in images if image.name in work.finished]
+    session.result |= {
+        "n": len(done),
+        "skipped": len(images) - len(pending),
+        "out": options.out,
+        "model": segmenter.signature,
+        "labels": places,
+        "images": [_shown(record) for record in done],
+    }
+    count = sum(len(record["masks"]) for record in done)
+    before = f" ({len(images) - len(pending)} were finished before)" if len(pending) < len(images) else ""
+    session.print(f"{count} masks in {len(done)} of {len(images)} images{before}: {options.out}")
+
+
+def _prompts(options: Segment) -> PromptBook:
+    from maskwright.methods.prompt_file import for_every_image, read_prompts
+    from maskwright.methods.prompting import from_flags
+
+    flags = {"--point": options.point, "--box": options.box, "--mask": options.mask}
+    given = [name for name, value in flags.items() if value]
+    if options.prompts is None:
+        return for_every_image(from_flags(options.point, options.box, options.mask))
+    if given:
+        raise ConfigError(f"give either --prompts or {', '.join(given)}, not both.")
+    return read_prompts(options.prompts)
+
+
+def _shown(record: dict[str, Any]) -> dict[str, Any]:
+    """A record for the result: without the packed masks, which are in the label files."""
+    return {key: value for key, value in record.items() if key not in ("masks", "categories")}

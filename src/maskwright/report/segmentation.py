@@ -1,0 +1,226 @@
+"""Segmenting many images into a folder: masks, overlays, uncertainty and records, one image after the other.
+
+OUT/run.json                    the settings, so that another run cannot mix with this one
+OUT/results.jsonl               one record per finished image; written last, it marks the image as done
+OUT/overlays/a/x.jpg.png        masks and prompts on the photo, its longest side at most 2000 pixels
+OUT/masks/a/x.jpg.0.png         mask of prompt 0, 0 and 255 (x.jpg.0-2.png: its third mask)
+OUT/uncertainty/a/x.jpg.0.png   entropy of the mask probability: 0 certain, 255 undecided (1 bit)
+OUT/coco.json                   all masks with scores and the files above, and other formats as asked
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import maskwright
+from maskwright.errors import ConfigError, FileError, InputError
+from maskwright.export.labels import FILE_FORMATS, LabelledImage, write_labels
+from maskwright.io.files import make_folder, read_json, write_json
+from maskwright.io.images import read_image, write_png
+from maskwright.io.inputs import ImageFile
+from maskwright.io.masks import write_mask
+from maskwright.io.records import RecordWriter, read_records
+from maskwright.io.rle import RLE
+from maskwright.methods.prompt_file import PromptBook
+from maskwright.methods.prompting import to_prompts
+from maskwright.models.segmenter import Segmenter
+from maskwright.report.overlay import draw
+from maskwright.types import BoolArray, FloatArray, HQMode, Image, Masks, Prompts
+
+OVERLAY_SIDE = 2000
+SETTINGS, RECORDS = "run.json", "results.jsonl"
+
+Record = dict[str, Any]
+"""`LabelledImage.to_record()`, and of the image: "overlay", "source", "bytes", "modified_ns", "seconds".
+
+The label's extra rows are "prompt" (its number), "choice" (the mask's number among that prompt's masks),
+"uncertainty" (mean entropy in bits over the mask; over the image where the mask is empty), "mask_file" and
+"uncertainty_file".
+"""
+
+
+@dataclass(frozen=True)
+class SegmentSettings:
+    """How to ask the model; see `Segmenter.decode`."""
+
+    multimask: bool = False
+    hq: HQMode = "sum"
+
+
+class SegmentRun:
+    """One output folder and what is finished in it; made again with the same settings, it carries on.
+
+    Args:
+        folder: made if it is not there.
+        segmenter: the model.
+        prompts: of all images.
+        settings: how to ask.
+
+    Raises:
+        ConfigError: the folder holds a run with other settings; the message says which.
+        FileError: the folder cannot be made or read, or a prompt's mask cannot be read.
+    """
+
+    def __init__(
+        self, folder: Path, segmenter: Segmenter, prompts: PromptBook, settings: SegmentSettings
+    ) -> None:
+        self.folder = make_folder(folder)
+        self.segmenter = segmenter
+        self.prompts = prompts
+        self.settings = settings
+        self._claim()
+        # Of an image that was done twice, because its file changed, the last record stands.
+        self.finished = {record["path"]: record for record in read_records(self.folder / RECORDS)}
+
+    def pending(self, images: Sequence[ImageFile]) -> list[ImageFile]:
+        """The images that are not finished, or whose files have changed since."""
+        return [image for image in images if not self._is_finished(image)]
+
+    def segment(self, images: Sequence[ImageFile]) -> Iterator[tuple[ImageFile, Record | Exception]]:
+        """Segment images, yielding each with its record, or with why it failed; the run goes on after that.
+
+        Only errors of one image are yielded (it cannot be read, its prompts do not fit); others, such as a
+        full disk, end the run.
+        """
+        with RecordWriter(self.folder / RECORDS) as records:
+            for image in images:
+                try:
+                    start = time.perf_counter()
+                    pixels = read_image(image.path)
+                    prompts, masks = self._ask(image, pixels)
+                except (FileError, InputError) as error:
+                    yield image, error
+                    continue
+                files = self._write(image, pixels, prompts, masks)
+                record = {**files, **_stamp(image), "seconds": round(time.perf_counter() - start, 4)}
+                records.append(record)
+                self.finished[image.name] = record
+                yield image, record
+
+    def labels(self) -> list[LabelledImage]:
+        """All finished images, sorted by name."""
+        return [LabelledImage.from_record(self.finished[name]) for name in sorted(self.finished)]
+
+    def write_labels(self, formats: Sequence[str] = ("coco",)) -> list[Path]:
+        """Write the labels of all finished images: coco.json, labelstudio.json, or a folder of that name.
+
+        Raises:
+            ConfigError: for an unknown format.
+            FileError: when something cannot be written.
+        """
+        labels = self.labels()
+        places = []
+        for name in formats:
+            places.append(self.folder / (f"{name}.json" if name in FILE_FORMATS else name))
+            write_labels(labels, places[-1], name)
+        return places
+
+    def _is_finished(self, image: ImageFile) -> bool:
+        record = self.finished.get(image.name)
+        return record is not None and all(record.get(key) == value for key, value in _stamp(image).items())
+
+    def _claim(self) -> None:
+        path = self.folder / SETTINGS
+        mine = {
+            "model": self.segmenter.signature,
+            "multimask": self.settings.multimask,
+            "hq": self.settings.hq,
+            "prompts": self.prompts.described(),
+        }
+        if not path.exists():
+            write_json(path, {"maskwright": maskwright.__version__, **mine})
+            return
+        theirs = read_json(path)
+        changed = [
+            f"{key} was {_brief(theirs.get(key))} and now is {_brief(value)}"
+            for key, value in mine.items()
+            if theirs.get(key) != value
+        ]
+        if changed:
+            raise ConfigError(
+                f"{self.folder} holds a run with other settings: {'; '.join(changed)}. Choose another "
+                "folder, or give the same settings to carry on."
+            )
+
+    def _ask(self, image: ImageFile, pixels: Image) -> tuple[Prompts, Masks]:
+        embedding = self.segmenter.embed(pixels)
+        specs = self.prompts.of(image.name)
+        prompts = to_prompts(specs, embedding.geometry, self.segmenter.model.low_res)
+        multimask, hq = self.settings.multimask, self.settings.hq
+        return prompts, self.segmenter.decode(embedding, prompts, multimask=multimask, hq=hq)
+
+    def _write(self, image: ImageFile, pixels: Image, prompts: Prompts, masks: Masks) -> Record:
+        packed: list[RLE] = []
+        rows: dict[str, list[Any]] = {"prompt": [], "choice": [], "uncertainty": []}
+        rows |= {"mask_file": [], "uncertainty_file": []}
+        shown: list[BoolArray] = []
+        for number in range(len(masks)):
+            # One prompt at a time: full-size logits of hundreds of masks would not fit in memory.
+            one = masks[number]
+            binary, entropy = one.binary()[0], one.uncertainty()[0].cpu().numpy()
+            shown.append(binary[int(one.iou[0].argmax())])
+            for choice, mask in enumerate(binary):
+                ending = f".{number}.png" if len(binary) == 1 else f".{number}-{choice}.png"
+                files = self._write_mask(image, ending, mask, entropy[choice])
+                values = (number, choice, _mean_uncertainty(entropy[choice], mask), *files)
+                for row, value in zip(rows.values(), values, strict=True):
+                    row.append(value)
+                packed.append(RLE.encode(mask))
+        label = LabelledImage(
+            image.name,
+            *pixels.size,
+            tuple(packed),
+            scores=tuple(masks.iou.flatten().tolist()),
+            extra={name: tuple(row) for name, row in rows.items()},
+        )
+        return {**label.to_record(), "overlay": self._write_overlay(image, pixels, prompts, masks, shown)}
+
+    def _write_mask(
+        self, image: ImageFile, ending: str, mask: BoolArray, entropy: FloatArray
+    ) -> tuple[str, str]:
+        mask_file, uncertainty_file = (self._place(image, part, ending) for part in ("masks", "uncertainty"))
+        write_mask(self.folder / mask_file, mask)
+        write_png(self.folder / uncertainty_file, np.rint(entropy.clip(0, 1) * 255).astype(np.uint8))
+        return mask_file, uncertainty_file
+
+    def _write_overlay(
+        self, image: ImageFile, pixels: Image, prompts: Prompts, masks: Masks, shown: list[BoolArray]
+    ) -> str:
+        overlay = self._place(image, "overlays", ".png")
+        picture = draw(
+            pixels,
+            np.stack(shown),
+            points=prompts.points,
+            labels=prompts.labels,
+            boxes=prompts.boxes,
+            scores=masks.iou.amax(dim=1).cpu(),
+            max_side=OVERLAY_SIDE,
+        )
+        write_png(self.folder / overlay, picture)
+        return overlay
+
+    def _place(self, image: ImageFile, part: str, ending: str) -> str:
+        path = image.output(self.folder / part, ending)
+        make_folder(path.parent)
+        return path.relative_to(self.folder).as_posix()
+
+
+def _stamp(image: ImageFile) -> dict[str, Any]:
+    """What tells that an image file is still the same."""
+    status = image.path.stat()
+    return {"source": str(image.path), "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def _mean_uncertainty(entropy: FloatArray, mask: BoolArray) -> float:
+    return float(entropy[mask].mean() if mask.any() else entropy.mean())
+
+
+def _brief(value: Any) -> str:  # noqa: ANN401
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
