@@ -53,7 +53,9 @@ class Image:
     def __post_init__(self) -> None:
         check_shape(f"image {self.source}", self.pixels, ("H", "W", 3))
         if self.pixels.dtype != np.uint8:
-            raise InputError(f"image {self.source} must be uint8, not {self.pixels.dtype}; see io.images.read_image.")
+            raise InputError(
+                f"image {self.source} must be uint8, not {self.pixels.dtype}; see io.images.read_image."
+            )
 
     @property
     def size(self) -> tuple[int, int]:
@@ -100,7 +102,9 @@ class Geometry:
         square = F.interpolate(masks[None], self.input_size, mode="bilinear", align_corners=False)
         pad = (0, self.side - self.input_size[1], 0, self.side - self.input_size[0])
         square = F.pad(square, pad)
-        return F.interpolate(square, (low_res, low_res), mode="bilinear", antialias=True, align_corners=False)[0]
+        return F.interpolate(
+            square, (low_res, low_res), mode="bilinear", antialias=True, align_corners=False
+        )[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +145,7 @@ class Prompts:
             raise InputError(
                 "no prompt was given: pass points, boxes or masks."
                 if not counts
-                else f"points, boxes and masks must describe the same number of prompts, not {sorted(counts)}."
+                else f"points, boxes and masks must hold the same number of prompts, not {sorted(counts)}."
             )
         if not bool(self._kinds.any(dim=1).all()):
             empty = (~self._kinds.any(dim=1)).nonzero().flatten().tolist()
@@ -183,7 +187,8 @@ class Prompts:
     def _take(self, index: Tensor, points: int, box: bool, mask: bool) -> Prompts:
         kept_points = kept_labels = None
         if points:
-            assert self.points is not None and self.labels is not None
+            assert self.points is not None
+            assert self.labels is not None
             labels = self.labels[index]
             # A stable sort moves the real points to the front without changing their order.
             order = (labels < 0).long().sort(dim=1, stable=True).indices[:, :points]
@@ -277,7 +282,7 @@ class Masks:
         flat = self.low_res.flatten(0, 1).float()
         if not len(flat):
             return flat.new_zeros(*self.low_res.shape[:2], *self.size)
-        return self.geometry.to_image(flat).unflatten(0, self.low_res.shape[:2])
+        return self.geometry.to_image(flat).view(*self.low_res.shape[:2], *self.size)
 
     def probabilities(self) -> Tensor:
         """(N, M, H, W) float32 probability that a pixel belongs to the object."""
@@ -285,7 +290,8 @@ class Masks:
 
     def binary(self, threshold: float = 0.0) -> BoolArray:
         """(N, M, H, W) bool masks: logits above `threshold`."""
-        return (self.logits() > threshold).cpu().numpy()
+        binary: BoolArray = (self.logits() > threshold).cpu().numpy()
+        return binary
 
     def uncertainty(self) -> Tensor:
         """(N, M, H, W) float32 entropy of the mask probability in bits: 0 certain, 1 undecided."""
@@ -294,12 +300,14 @@ class Masks:
 
     def areas(self) -> npt.NDArray[np.int64]:
         """(N, M) number of object pixels."""
-        return self.binary().sum(axis=(2, 3))
+        areas: npt.NDArray[np.int64] = np.count_nonzero(self.binary(), axis=(2, 3))
+        return areas
 
     def boxes(self) -> FloatArray:
         """(N, M, 4) tight boxes (x0, y0, x1, y1), x1 and y1 exclusive; zeros for an empty mask."""
         binary = self.binary()
-        columns, rows = binary.any(axis=2), binary.any(axis=3)
+        columns: BoolArray = np.any(binary, axis=2)
+        rows: BoolArray = np.any(binary, axis=3)
         first_x, first_y = columns.argmax(axis=2), rows.argmax(axis=2)
         last_x = columns.shape[2] - columns[:, :, ::-1].argmax(axis=2)
         last_y = rows.shape[2] - rows[:, :, ::-1].argmax(axis=2)

@@ -14,7 +14,17 @@ from maskwright.models.nano import RASTER_CHANNELS, Nano, NanoConfig, attend, ra
 from maskwright.models.segmenter import Segmenter
 
 SMALL = NanoConfig(
-    image_size=64, stem=8, fine=16, middle=16, coarse=32, depth=1, heads=2, width=32, decoder_heads=2, mlp=32, detail=8
+    image_size=64,
+    stem=8,
+    fine=16,
+    middle=16,
+    coarse=32,
+    depth=1,
+    heads=2,
+    width=32,
+    decoder_heads=2,
+    mlp=32,
+    detail=8,
 )
 
 
@@ -88,7 +98,9 @@ def test_attention_equals_the_fused_kernel() -> None:
     torch.testing.assert_close(attend(query, key, value), expected)
 
 
-def test_saved_and_loaded_at_half_precision_it_gives_nearly_the_same_masks(model: Nano, tmp_path: Path) -> None:
+def test_saved_and_loaded_at_half_precision_it_gives_nearly_the_same_masks(
+    model: Nano, tmp_path: Path
+) -> None:
     photo = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     before = Segmenter(model, name="small")(photo, boxes=[5, 5, 30, 30]).logits()
     loaded = load(save(model, tmp_path / "small.safetensors", dtype=torch.float16), device="cpu")

@@ -7,7 +7,7 @@ import json
 import random
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -85,7 +85,7 @@ def test_a_resumed_run_is_bit_equal(tmp_path: Path, optimizer: str) -> None:
         with pytest.raises(Crash):
             train(CrashingToy(chosen, crash_at), tmp_path / "parts", quiet=True)
         # Whatever other code does to the global states between the two sessions must not matter.
-        random.seed(), np.random.seed(), torch.manual_seed(crash_at)  # type: ignore[func-returns-value]
+        random.seed(), np.random.seed(), torch.manual_seed(crash_at)
     train(Toy(chosen), tmp_path / "parts", quiet=True)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
@@ -154,7 +154,7 @@ def test_another_base_model_is_refused(tmp_path: Path) -> None:
     train(Toy(settings()), tmp_path, quiet=True)
     other = Toy(settings())
     with torch.no_grad():
-        other.model[5].weight.add_(1)
+        other.model.get_parameter("5.weight").add_(1)
     with pytest.raises(ConfigError, match="frozen_weights"):
         train(other, tmp_path, quiet=True)
 
@@ -188,17 +188,18 @@ def test_records(tmp_path: Path) -> None:
 
 def test_the_best_weights_are_exported_not_the_last(tmp_path: Path) -> None:
     class Peaking(Toy):
+        seen: ClassVar[list[float]] = []
+
         def evaluate(self) -> dict[str, float]:
             self.evaluations += 1
-            self.seen.append(float(self.model[0].weight.detach().sum()))
+            self.seen.append(float(self.model.get_parameter("0.weight").detach().sum()))
             return {"score": [0.1, 0.9, 0.5, 0.2][self.evaluations - 1]}
 
     toy = Peaking(settings())
-    toy.seen: list[float] = []
     outcome = train(toy, tmp_path, quiet=True)
     assert outcome.best_step == 4
     assert outcome.metrics == {"score": 0.9}
-    assert float(toy.model[0].weight.detach().sum()) == toy.seen[1]
+    assert float(toy.model.get_parameter("0.weight").detach().sum()) == toy.seen[1]
     assert not toy.model.training
 
 
@@ -220,7 +221,7 @@ def test_without_validation_the_last_average_is_exported(tmp_path: Path) -> None
     assert outcome.metrics == {}
     assert outcome.model is not None
     average = read_state(RunFolder(tmp_path).last).part("average")
-    assert torch.equal(toy.model[0].weight, average["0.weight"])
+    assert torch.equal(toy.model.get_parameter("0.weight"), average["0.weight"])
 
 
 def test_frozen_parameters_stay_and_groups_scale_the_rate(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_optimizer_groups(name: str, kind: type[torch.optim.Optimizer]) -> None:
 def test_nothing_that_learns_is_an_error() -> None:
     toy = Toy(ToySettings(steps=1))
     assert set(freeze_rest(toy)) == {"0.weight", "0.bias", "1.weight", "1.bias", "4.weight", "4.bias"}
-    assert not toy.model[5].weight.requires_grad
+    assert not toy.model.get_parameter("5.weight").requires_grad
     toy.parameter_groups = lambda: []  # type: ignore[method-assign]
     with pytest.raises(TrainingError, match="no parameter learn"):
         freeze_rest(toy)

@@ -65,7 +65,7 @@ class Toy(Method):
     def __init__(self, settings: ToySettings) -> None:
         self.settings: ToySettings = settings
         torch.manual_seed(settings.seed)
-        self.model = nn.Sequential(
+        self.model: nn.Sequential = nn.Sequential(
             nn.Linear(5, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 1), nn.Linear(1, 1)
         )
         self.evaluations = 0

@@ -39,7 +39,7 @@ class Features:
 
 @dataclass(frozen=True, eq=False)
 class PromptBatch:
-    """N prompts of equal structure for each of B images, in the model's input frame (pixels of the S × S square).
+    """N prompts of equal structure for each of B images, in pixels of the model's S × S input.
 
     Args:
         points: (B, N, P, 2), or None; labels: (B, N, P) in {1, 0, -1}; -1 is SAM's "not a point".

@@ -4,10 +4,12 @@ It keeps SAM-HQ's parts (prompt tokens, two-way transformer, hypernetwork masks,
 early features) and changes what costs most when data and time are few:
 
 * The encoder is a dense convolution pyramid with a short transformer on top; its stride-4 and stride-8 maps
-  join the decoder's upscaling as in SAM 2 (Ravi et al. 2024, section 4), so that edges need not pass stride 16.
-* Prompts are also drawn as maps (inside the box, distance from clicks, previous mask) and enter the dense prompt
-  embedding, so that location need not be learned through attention alone (as early-fusion clicks, Sofiiuk et al. 2021).
-* The HQ token refines each of the four masks (kernel from HQ token + mask token) instead of the best one only.
+  join the decoder's upscaling as in SAM 2 (Ravi et al. 2024, section 4), so that edges need not pass
+  stride 16.
+* Prompts are also drawn as maps (inside the box, distance from clicks, previous mask) and enter the dense
+  prompt embedding, so that location need not be learned through attention alone (as early-fusion clicks,
+  Sofiiuk et al. 2021).
+* The HQ token refines each of the four masks (kernel from HQ token + mask token), not only the best one.
 
 Axes: B images, N prompts, P points, M mask tokens, T tokens, C D channels, H W h w sizes, S input side.
 """
@@ -27,7 +29,7 @@ from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
 
 MASK_TOKENS = 4
 RASTER_CHANNELS = 10
-# Widths of the click bumps in the raster, as a share of the input side: the click itself, its object, its region.
+# Widths of the click bumps in the raster, as a share of the input side: click, object, region.
 CLICK_SIGMAS = (0.02, 0.08, 0.25)
 
 
@@ -60,11 +62,12 @@ class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of (B, C, H, W)."""
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Normalise each pixel's channels."""
         return super().forward(x_BCHW.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class ConvBlock(nn.Module):
-    """Residual block: norm, 3×3, ReLU, 3×3; the last convolution starts at zero, so a new block changes nothing."""
+    """Residual block: norm, 3×3, ReLU, 3×3; the last convolution starts at zero, so a new one is neutral."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -74,7 +77,9 @@ class ConvBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        return x_BCHW + self.conv2(F.relu(self.conv1(self.norm(x_BCHW))))
+        """Refine a map of the same shape."""
+        change: Tensor = self.conv2(F.relu(self.conv1(self.norm(x_BCHW))))
+        return x_BCHW + change
 
 
 class AttentionBlock(nn.Module):
@@ -91,16 +96,18 @@ class AttentionBlock(nn.Module):
         self.lin2 = nn.Linear(4 * channels, channels)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
+        """Refine T tokens of the same shape."""
         qkv = self.qkv(self.norm1(x_BTC)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         attended = attend(query, key, value).transpose(1, 2).flatten(2)
         x_BTC = x_BTC + self.proj(attended)
-        return x_BTC + self.lin2(F.gelu(self.lin1(self.norm2(x_BTC))))
+        change: Tensor = self.lin2(F.gelu(self.lin1(self.norm2(x_BTC))))
+        return x_BTC + change
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Softmax attention; written out, because the fused kernel's backward is slower at these short lengths."""
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    """Softmax attention; written out, as the fused kernel's backward is slower at these short lengths."""
+    scores: Tensor = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     return scores.softmax(dim=-1) @ value
 
 
@@ -111,7 +118,9 @@ class FourierPosition(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.register_buffer("matrix", torch.randn(2, channels // 2, generator=torch.Generator().manual_seed(0)))
+        self.register_buffer(
+            "matrix", torch.randn(2, channels // 2, generator=torch.Generator().manual_seed(0))
+        )
 
     def forward(self, xy: Tensor) -> Tensor:
         """Encode (…, 2) positions as (…, C)."""
@@ -120,7 +129,7 @@ class FourierPosition(nn.Module):
 
     def grid(self, height: int, width: int) -> Tensor:
         """Encode the centres of a grid as (H, W, C)."""
-        return self(cell_centres(height, width, self.matrix))
+        return self.forward(cell_centres(height, width, self.matrix))
 
 
 def cell_centres(height: int, width: int, like: Tensor) -> Tensor:
@@ -154,7 +163,10 @@ class NanoEncoder(nn.Module):
         self.fine_mix = ConvBlock(c.detail)
 
     def forward(self, pixels_B3SS: Tensor) -> Features:
-        fine = self.fine(self.to_fine(F.gelu(self.stem(pixels_B3SS.contiguous(memory_format=torch.channels_last)))))
+        """Encode images to maps of stride 16, 8 and 4."""
+        fine = self.fine(
+            self.to_fine(F.gelu(self.stem(pixels_B3SS.contiguous(memory_format=torch.channels_last))))
+        )
         middle = self.middle(self.to_middle(fine))
         coarse = self.coarse(self.to_coarse(middle))
         height, width = coarse.shape[-2:]
@@ -180,7 +192,7 @@ class NanoPrompts(nn.Module):
         super().__init__()
         width = config.width
         self.position = FourierPosition(width)
-        # Rows: background click, object click, upper left corner, lower right corner, no point, no box (twice).
+        # Rows: background click, object click, upper left and lower right corner, no point, no box (twice).
         self.kinds = nn.Parameter(0.5 * torch.randn(7, width))
         self.draw = nn.Sequential(
             nn.Conv2d(RASTER_CHANNELS, 32, 2, stride=2),
@@ -290,8 +302,10 @@ class NanoDecoder(nn.Module):
         self.hq_mix = ConvBlock(detail)
         self.iou_head = SamFeedForward(width, width, MASK_TOKENS, 3)
 
-    def forward(self, features: Features, tokens: Tensor, dense: Tensor, position: Tensor, count: int) -> Decoded:
-        """Decode `count` prompts of each image; tokens (B·N, T, C), dense (B·N, C, h, w), position (1, C, h, w)."""
+    def forward(
+        self, features: Features, tokens: Tensor, dense: Tensor, position: Tensor, count: int
+    ) -> Decoded:
+        """Decode `count` prompts an image: tokens (B·N, T, C), dense (B·N, C, h, w), position alike."""
         fine, middle = (repeat(level, count) for level in features.high_res)
         source = repeat(features.image, count) + dense
         source = source + self.fuse(source)
@@ -333,10 +347,12 @@ class Nano(MaskModel):
 
     @property
     def image_size(self) -> int:  # type: ignore[override]
+        """Side S of the square input in pixels."""
         return self.config.image_size
 
     @property
     def low_res(self) -> int:  # type: ignore[override]
+        """Side of the decoder's masks."""
         return self.config.image_size // 4
 
     def with_image_size(self, side: int) -> None:
@@ -345,10 +361,12 @@ class Nano(MaskModel):
         self.config = replace(self.config, image_size=side)
 
     def encode(self, pixels_B3SS: Tensor) -> Features:
+        """Encode normalised, resized and padded images (B, 3, S, S)."""
         features: Features = self.encoder(pixels_B3SS)
         return features
 
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
+        """Decode N prompts of each of B images."""
         tokens, dense = self.prompts(prompts, self.image_size, self.low_res)
         height, width = features.image.shape[-2:]
         position = self.prompts.position.grid(height, width).permute(2, 0, 1)[None]
@@ -356,6 +374,7 @@ class Nano(MaskModel):
         return decoded
 
     def config_dict(self) -> dict[str, Any]:
+        """The settings from which `models.registry` builds the same architecture again."""
         return asdict(self.config)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Nano's training: items are sound, losses mean what they say, and a few steps on shapes teach it something."""
+"""Nano's training: items are sound, losses mean what they say, a few steps on shapes teach it."""
 
 from __future__ import annotations
 

@@ -170,7 +170,7 @@ def draw_prompt(mask: BoolArray, rng: np.random.Generator) -> DrawnPrompt:
 
 
 def loosen(box: FloatArray, side: int, rng: np.random.Generator) -> FloatArray:
-    """Move each side of a box by N(0, 10 %) of its length, at most a quarter; small inputs need no 20 px cap."""
+    """Move each side of a box by N(0, 10 %) of its length, at most a quarter (no 20 px cap needed)."""
     lengths = np.tile(box[2:] - box[:2], 2)
     moved = box + np.clip(rng.normal(0, 0.1, 4), -0.25, 0.25) * lengths
     return np.clip(moved, 0, side).astype(np.float32)

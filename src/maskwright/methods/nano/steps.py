@@ -20,7 +20,7 @@ LOGIT_LIMIT = 16.0
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Items stacked, uint8: pixels (B, S, S, 3), targets (B, K, h, w), trusted and edges (B, h, w); prompts."""
+    """Items stacked: uint8 pixels (B, S, S, 3), targets (B, K, h, w), trusted, edges (B, h, w); prompts."""
 
     pixels: Tensor
     targets: Tensor
@@ -73,7 +73,7 @@ def best_logits(decoded: Decoded) -> Tensor:
 def corrective_clicks(
     answer: Tensor, target: Tensor, trusted: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """A uniform pixel of the wrong region: cells (B, K, 2) as (x, y); labels (B, K), -1 if nothing is wrong."""
+    """A uniform pixel of the wrong region: cells (B, K, 2) as (x, y); labels (B, K), -1 for none."""
     wrong = ((answer != target) & trusted).flatten(2).float()
     cell = torch.multinomial(wrong.flatten(0, 1) + 1e-8, 1, generator=generator).view(wrong.shape[:2])
     positive = target.flatten(2).gather(2, cell[..., None])[..., 0].long()
