@@ -29,7 +29,6 @@ MACHINE = re.compile(
     "|".join(
         [
             "(?<![A-Za-z0-9.~$}])/(work|root|home/[a-z]+)" + "/[A-Za-z.]",
-            "/tmp" + "/[a-z]",
             "--(extra-)?index" + "-url",
             "--find" + "-links",
             "py" + r"pi\.(org|python)",

@@ -124,7 +124,7 @@ def prompted(options: Prompted, session: Session) -> None:
 def _check(options: Prompted) -> None:
     models, baselines = _values(options.model), _values(options.baseline)
     if not models and not baselines:
-        raise ConfigError("nothing to measure: give --model NAME|PATH, or --baseline (see --help).")
+        raise ConfigError("nothing to measure: give --model NAME|PATH or --baseline NAME; see --help.")
     if not _values(options.data):
         raise ConfigError("nothing to measure on: give --data KIND:FOLDER, such as bsds500:data/BSDS500.")
     if options.clicks < 1 or (options.clicks > 1 and baselines):
