@@ -2,8 +2,8 @@
 
 A box gives its filled area, the ellipse inscribed in it, or OpenCV's GrabCut started from it. A click has no
 extent, so each baseline first puts a box of a fixed share of the image around it. The share was chosen for
-box and ellipse on all photos of BSDS500 train and val (the best of seven, 0.2 to 0.6). GrabCut's settings for a
-click are the best of eleven tried on 40 to 60 of those photos: a coarse search.
+box and ellipse on all photos of BSDS500 train and val (the best of seven, 0.2 to 0.6). GrabCut's settings for
+a click are the best of eleven tried on 40 to 60 of those photos: a coarse search.
 
 H W size. Boxes are (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; a box takes in every pixel it touches.
 """
