@@ -386,8 +386,8 @@ def test_nano_learns_and_what_is_exported_loads(tmp_path: Path, photos: Path, na
     chosen = settings(
         photos,
         model=str(nano),
-        steps=60,
-        evaluate_every=30,
+        steps=40,
+        evaluate_every=40,
         batch_size=4,
         prompts=("box",),
         augment="flip",
@@ -409,7 +409,7 @@ def test_nano_learns_and_what_is_exported_loads(tmp_path: Path, photos: Path, na
 def test_a_plain_sam_becomes_a_sam_hq_whose_hq_logits_learn(tmp_path: Path, photos: Path, sam: SAM) -> None:
     path = str(save(sam, tmp_path / "sam.safetensors"))
     chosen = settings(
-        photos, model=path, train="hq", steps=40, prompts=("box",), augment="none", cache="memory",
+        photos, model=path, train="hq", steps=24, prompts=("box",), augment="none", cache="memory",
         batch_size=4, val_share=0.0, optimizer=OptimizerSettings(name="adam", lr=1e-2), log_every=1,
     )  # fmt: skip
     method = Finetune(chosen)
@@ -420,7 +420,7 @@ def test_a_plain_sam_becomes_a_sam_hq_whose_hq_logits_learn(tmp_path: Path, phot
     import json
 
     losses = [json.loads(row)["loss"] for row in rows]
-    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+    assert np.mean(losses[-8:]) < 0.9 * np.mean(losses[:8])
     assert outcome.model is not None
     trained = load(outcome.model).model
     assert trained.family == "sam_hq"

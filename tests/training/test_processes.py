@@ -74,7 +74,7 @@ def test_two_processes(tmp_path: Path) -> None:
     tests = Path(__file__).parent.parent
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
     environment = {**os.environ, "PYTHONPATH": str(tests.parent / "src"), "OMP_NUM_THREADS": "1"}
     command = [*run, str(script), str(tests), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)

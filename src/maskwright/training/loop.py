@@ -251,7 +251,7 @@ class _Run:
         learning = sum(parameter.numel() for parameter in engine.learning.values())
         frozen = sum(parameter.numel() for parameter in engine.frozen)
         processes = engine.accelerator.num_processes
-        note(f"device {engine.device}: {engine.device_choice.reason}")
+        note(f"device {engine.device_choice.value}: {engine.device_choice.reason}")
         note(f"precision {engine.precision_choice.value}: {engine.precision_choice.reason}")
         note(f"{learning:,} parameters learn, {frozen:,} are frozen")
         note(
