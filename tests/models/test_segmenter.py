@@ -87,6 +87,11 @@ class TestImages:
             assert_same(result, results[0], 0)
         assert results[3].source == str(tmp_path / "a.png")
 
+    def test_a_bare_click_is_one_prompt(self, sam: Segmenter) -> None:
+        image = photo((40, 64))
+        assert_same(sam(image, points=[20, 10]), sam(image, points=[[20, 10]], labels=[1]), 0)
+        assert_same(sam(image, points=(20, 10), labels=0), sam(image, points=[[20, 10]], labels=[0]), 0)
+
     def test_grey_is_three_equal_channels(self, sam: Segmenter) -> None:
         grey = photo((40, 64))[..., 0]
         assert_same(sam(grey, points=[[3, 4]]), sam(np.stack([grey] * 3, axis=2), points=[[3, 4]]), 0)
@@ -197,7 +202,6 @@ class TestPrompts:
         ("prompts", "message"),
         [
             ({}, "no prompt was given"),
-            ({"points": [3, 4]}, r"points must have shape \(P, 2\)"),
             ({"points": [[3, 4, 5]]}, r"points of prompt 0 must have shape \(P, 2\)"),
             ({"points": [[[3, 4]], [[3, 4, 5]]]}, "points of prompt 1"),
             ({"points": [[3, float("nan")]]}, "point 0 of prompt 0, .*, is not finite"),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from maskwright.data.dataset import Dataset, Problem
+from maskwright.data.dataset import Problem
 from maskwright.data.files import (
     Pair,
+    PairedFiles,
     check_same_size,
     list_files,
     pair_files,
@@ -33,7 +34,7 @@ or
 LAYOUTS = (("JPEGImages/480p", "Annotations/480p"), ("images", "masks"))
 
 
-class DAVIS(Dataset):
+class DAVIS(PairedFiles):
     """Frames of DAVIS 2016 (not `multi`: all that is not 0 is the object) or 2017 (a mask an object).
 
     Frames are listed from the annotation files: numbers may be missing, and frames without annotation
@@ -58,27 +59,16 @@ class DAVIS(Dataset):
         kind = "davis2017" if multi else "davis2016"
         layout = next((pair for pair in LAYOUTS if all((root / part).is_dir() for part in pair)), LAYOUTS[0])
         require_folders(kind, root, layout, TREE)
-        self.pairs: list[Pair] = []
+        found: list[Pair] = []
         self.sequence_of: list[str] = []
         problems: list[Problem] = []
         for name in _choose(root / layout[1], sequences, exclude):
             pairs, alone = _list_frames(root / layout[0] / name, root / layout[1] / name)
             kept = [pair for pair in pairs if every == 1 or _frame_number(pair.mask) % every == 0]
-            self.pairs += kept
+            found += kept
             self.sequence_of += [name] * len(kept)
             problems += alone
-        super().__init__(problems)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def image_path(self, index: int) -> Path:
-        """File of the frame of item `index`."""
-        return self.pairs[index].image
-
-    def mask_path(self, index: int) -> Path:
-        """Annotation of item `index`."""
-        return self.pairs[index].mask
+        super().__init__(found, problems)
 
     def read(self, index: int) -> Sample:
         """Decode item `index`."""

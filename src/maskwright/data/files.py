@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.data.dataset import Problem, SampleError
+from maskwright.data.dataset import Dataset, Problem, SampleError
 from maskwright.errors import DatasetError
 from maskwright.io.decode import open_image
 from maskwright.io.images import read_image
@@ -26,6 +26,25 @@ class Pair:
 
     image: Path
     mask: Path
+
+
+class PairedFiles(Dataset):
+    """A dataset of one mask file per photo; subclasses say how an item is decoded."""
+
+    def __init__(self, pairs: Sequence[Pair], unpaired: Iterable[Problem] = ()) -> None:
+        super().__init__(unpaired)
+        self.pairs = pairs
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def image_path(self, index: int) -> Path:
+        """File of the photo of item `index`."""
+        return self.pairs[index].image
+
+    def mask_path(self, index: int) -> Path:
+        """File with the masks of item `index`."""
+        return self.pairs[index].mask
 
 
 def require_folders(kind: str, root: Path, folders: Iterable[str], tree: str) -> None:

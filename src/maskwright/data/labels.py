@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from maskwright.data.dataset import Dataset
 from maskwright.data.files import (
     MASK_SUFFIXES,
+    PairedFiles,
     check_same_size,
     list_files,
     list_photos,
@@ -30,7 +30,7 @@ TREE = """\
 LABEL_FOLDERS = ("labels", "masks")
 
 
-class LabelMaps(Dataset):
+class LabelMaps(PairedFiles):
     """Photos with label maps: one mask a label, or in classes mode optionally one a connected part.
 
     Args:
@@ -62,23 +62,11 @@ class LabelMaps(Dataset):
         require_folders("labels", root, [images, labels], TREE)
         maps = list_files(root / labels, [ending] if ending else MASK_SUFFIXES)
         photos = list_photos(root / images, but=maps)
-        self.pairs, problems = pair_files(photos, maps, mask_ending=ending)
-        super().__init__(problems)
+        super().__init__(*pair_files(photos, maps, mask_ending=ending))
         self.classes = mode == "classes"
         self.components = components
         self.background = tuple(background)
         self.void = (*ignore, *uncertain)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def image_path(self, index: int) -> Path:
-        """File of the photo of item `index`."""
-        return self.pairs[index].image
-
-    def mask_path(self, index: int) -> Path:
-        """Label map of item `index`."""
-        return self.pairs[index].mask
 
     def read(self, index: int) -> Sample:
         """Decode item `index`."""

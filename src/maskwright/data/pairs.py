@@ -12,10 +12,11 @@ from types import MappingProxyType
 
 import numpy as np
 
-from maskwright.data.dataset import Dataset, Problem, SampleError
+from maskwright.data.dataset import Problem, SampleError
 from maskwright.data.files import (
     MASK_SUFFIXES,
     Pair,
+    PairedFiles,
     check_same_size,
     list_files,
     list_photos,
@@ -53,7 +54,7 @@ HQSEG: Mapping[str, Mapping[str, Sequence[tuple[str, str, str]]]] = MappingProxy
 """By set and split: folder, the photos' (.jpg) and the masks' (.png) folders in it; equal stems are pairs."""
 
 
-class MaskPairs(Dataset):
+class MaskPairs(PairedFiles):
     """Photos with one mask file each; an item has one mask, or none where the file is black.
 
     Args:
@@ -65,20 +66,8 @@ class MaskPairs(Dataset):
     def __init__(
         self, pairs: Sequence[Pair], *, threshold: int = THRESHOLD, unpaired: Sequence[Problem] = ()
     ) -> None:
-        super().__init__(unpaired)
-        self.pairs = pairs
+        super().__init__(pairs, unpaired)
         self.threshold = threshold
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def image_path(self, index: int) -> Path:
-        """File of the photo of item `index`."""
-        return self.pairs[index].image
-
-    def mask_path(self, index: int) -> Path:
-        """Mask of item `index`."""
-        return self.pairs[index].mask
 
     def read(self, index: int) -> Sample:
         """Decode item `index`.

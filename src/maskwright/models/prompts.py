@@ -25,7 +25,7 @@ OUTSIDE_SHARE = 0.1
 
 _AnyArray = npt.NDArray[Any]
 _SHAPES = {
-    "points": "(P, 2) for one prompt, (N, P, 2) or a list of N such for several",
+    "points": "(2,) for one click, (P, 2) for one prompt, (N, P, 2) or a list of N such for several",
     "labels": "(P,) for one prompt, (N, P) or a list of N such for several",
     "boxes": "(4,) for one prompt or (N, 4) for several",
     "masks": "(H, W) for one prompt or (N, H, W) for several",
@@ -49,7 +49,7 @@ def make_prompts(
     Args:
         geometry: the image's.
         low_res: side of the model's low-resolution masks.
-        points: (P, 2), (N, P, 2) or ragged, as (x, y).
+        points: (2,) for a single click, (P, 2), (N, P, 2) or ragged, as (x, y).
         labels: shaped as the points: 1 for the object (the default), 0 for background, -1 for no point.
         boxes: (4,) or (N, 4), as (x0, y0, x1, y1).
         masks: bool at the image's size (H, W) or (N, H, W), which become logits of ±10, less on their
@@ -59,6 +59,9 @@ def make_prompts(
         InputError: shapes that do not fit, values that are not finite, empty boxes, points far outside.
     """
     parts: dict[str, Tensor | None] = {}
+    if _depth(points) == 1 and points is not None and not _all_none(points):
+        # One bare click, the first thing one tries: points=[x, y], labels=1.
+        points, labels = [points], [labels] if labels is not None and _depth(labels) == 0 else labels
     clicks, kinds = _entries("points", points, 2), _entries("labels", labels, 1)
     parts["points"], parts["labels"] = _points(clicks, kinds)
     parts["boxes"] = _boxes(_entries("boxes", boxes, 1))
@@ -105,7 +108,7 @@ def _entries(name: str, value: Any, depth: int) -> list[_AnyArray | None] | None
     if value is None:
         return None
     found = _depth(value)
-    if isinstance(value, Sequence) and all(entry is None for entry in value):
+    if _all_none(value):
         entries = list(value)
     elif found == depth:
         entries = [value]
@@ -116,6 +119,10 @@ def _entries(name: str, value: Any, depth: int) -> list[_AnyArray | None] | None
     return [
         None if entry is None else _array(f"{name} of prompt {i}", entry) for i, entry in enumerate(entries)
     ]
+
+
+def _all_none(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, Sequence) and all(entry is None for entry in value)
 
 
 def _depth(value: Any) -> int:  # noqa: ANN401

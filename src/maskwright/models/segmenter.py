@@ -204,7 +204,8 @@ class Segmenter:
         Args:
             images: as for `embed`, or an embedding in place of an image; or a list of such. For a list, each
                 kind of prompt is a list of the same length, one entry per image.
-            points: (P, 2) for one prompt, (N, P, 2) or a list of N of any lengths; (x, y) in pixels.
+            points: (2,) for one click, (P, 2) for one prompt, (N, P, 2) or a list of N of any lengths; each
+                (x, y) in pixels.
             labels: shaped as the points: 1 for the object (the default), 0 for background.
             boxes: (4,) or (N, 4) as (x0, y0, x1, y1).
             masks: bool at the image's size, or float logits such as an earlier result's `low_res`; see
