@@ -176,6 +176,23 @@ def test_other_settings_in_the_same_folder_are_refused_with_the_difference(
     assert "prompts was" in capsys.readouterr().err
 
 
+def test_settings_under_which_nothing_was_finished_may_be_corrected(
+    photos: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    arguments = (photos / "a.png", "--model", tiny_model, "--out", tmp_path / "out")
+    assert segment(*arguments, "--point", "900,900") == 1
+    assert segment(*arguments, "--point", "9,9") == 0
+    assert read(tmp_path / "out/run.json")["prompts"] == {"*": [{"points": [["9", "9"]], "labels": [1]}]}
+
+
+def test_an_output_that_is_a_file_is_refused_before_a_model_is_loaded(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").touch()
+    assert segment(photos, "--point", "9,9", "--model", "not-needed", "--out", tmp_path / "out") == 1
+    assert "out is a file, not a folder; choose another folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -221,4 +238,6 @@ def test_labels_of_a_run_are_converted(
     assert main(["export", "labels", str(out / "coco.json"), *yolo]) == 0
     assert "warning: the format yolo cannot hold everything" in capsys.readouterr().err
     assert len(read(result)["warnings"]) == 1
+    assert main(["export", "labels", str(photos), "--to", "coco", "--out", "x"]) == 1
+    assert "holds no coco.json: give a folder that `maskwright segment` wrote" in capsys.readouterr().err
     assert main(["export", "labels", str(tmp_path / "no.json"), "--to", "coco", "--out", "x"]) == 1

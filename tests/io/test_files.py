@@ -140,6 +140,8 @@ def test_writing_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match="cannot make the folder"):
         make_folder(tmp_path / "file" / "x")
+    with pytest.raises(FileError, match=r"file is a file, not a folder; choose another"):
+        make_folder(tmp_path / "file")
 
 
 def test_names_as_long_as_the_file_system_allows(tmp_path: Path) -> None:

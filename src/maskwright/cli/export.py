@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from maskwright.cli.commands import dispatch
 from maskwright.cli.common import Common, Session, parse, run
+from maskwright.errors import FileError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,11 @@ def labels(options: Labels, session: Session) -> None:
     from maskwright.export.labels import read_labels, write_labels
 
     source = options.source / "coco.json" if options.source.is_dir() else options.source
+    if source != options.source and not source.exists():
+        raise FileError(
+            f"{options.source} holds no coco.json: give a folder that `maskwright segment` wrote, or a COCO "
+            "JSON file."
+        )
     with told_losses(session):
         read = read_labels(source)
         write_labels(read, options.out, options.to)

@@ -68,6 +68,7 @@ def main(argv: list[str]) -> int:
 def segment(options: Segment, session: Session) -> None:
     """Segment what is not finished yet, then write the labels of all that is."""
     from maskwright.cli.lossy import told_losses
+    from maskwright.io.files import make_folder
     from maskwright.io.inputs import collect_images
     from maskwright.models.registry import load
     from maskwright.report.segmentation import SegmentRun, SegmentSettings
@@ -76,6 +77,8 @@ def segment(options: Segment, session: Session) -> None:
     prompts = _prompts(options)
     images = collect_images(options.images)
     prompts.check([image.name for image in images])
+    # Before a model is loaded, or even fetched, for nothing.
+    make_folder(options.out)
     seed_everything(options.seed)
     segmenter = load(
         options.model,

@@ -191,6 +191,8 @@ def make_parents(path: Path) -> Path:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise FileError(f"{shown(path.parent)} is a file, not a folder; choose another folder.") from error
     except OSError as error:
         raise FileError(f"cannot make the folder {shown(path.parent)}: {reason(error)}.") from error
     return path

@@ -63,7 +63,7 @@ class SegmentRun:
         settings: how to ask.
 
     Raises:
-        ConfigError: the folder holds a run with other settings; the message says which.
+        ConfigError: the folder holds images finished with other settings; the message says which.
         FileError: the folder cannot be made or read, or a prompt's mask cannot be read.
     """
 
@@ -74,9 +74,9 @@ class SegmentRun:
         self.segmenter = segmenter
         self.prompts = prompts
         self.settings = settings
-        self._claim()
         # Of an image that was done twice, because its file changed, the last record stands.
         self.finished = {record["path"]: record for record in read_records(self.folder / RECORDS)}
+        self._claim()
 
     def pending(self, images: Sequence[ImageFile]) -> list[ImageFile]:
         """The images that are not finished, or whose files have changed since."""
@@ -133,7 +133,8 @@ class SegmentRun:
             "hq": self.settings.hq,
             "prompts": self.prompts.described(),
         }
-        if not path.exists():
+        # A run that finished nothing, such as one with a mistyped prompt, stands in nobody's way.
+        if not path.exists() or not self.finished:
             write_json(path, {"maskwright": maskwright.__version__, **mine})
             return
         theirs = read_json(path)
