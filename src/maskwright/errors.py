@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 
 class MaskwrightError(Exception):
-    """Base of every error a user can cause; the command line prints it in one line and exits non-zero."""
+    """Base of every error a user can cause; the command line prints its message and exits non-zero."""
 
 
 class ConfigError(MaskwrightError):

@@ -70,6 +70,18 @@ def test_success_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == "counted *\n"
 
 
+def test_brackets_in_names_are_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(options(tmp_path, "--pattern", "[red] [/x] [1].png"), work_of(InputError("[red] is bad"))) == 1
+    shown = capsys.readouterr()
+    assert "counted [red] [/x] [1].png" in shown.out
+    assert "error: [red] is bad" in shown.err
+
+
+def test_errors_keep_their_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(options(tmp_path), work_of(InputError("it looks like this:\n  a/\n    b.png")))
+    assert capsys.readouterr().err == "error: it looks like this:\n  a/\n    b.png\n"
+
+
 def test_quiet_prints_nothing_but_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(options(tmp_path, "--quiet"), work_of(InputError("no such thing"))) == 1
     out, err = capsys.readouterr()
@@ -81,14 +93,15 @@ def test_quiet_prints_nothing_but_errors(tmp_path: Path, capsys: pytest.CaptureF
     ("error", "code"),
     [(InputError("wrong\n  prompt"), 1), (ConfigError("a contradicts b"), 2), (KeyboardInterrupt(), 130)],
 )
-def test_user_errors_give_one_line_and_keep_the_partial_result(
+def test_user_errors_are_printed_and_keep_the_partial_result(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], error: BaseException, code: int
 ) -> None:
     assert run(options(tmp_path), work_of(error)) == code
     content = written(tmp_path)
     assert content["n"] == 3
     assert content["error"] == (str(error) or "interrupted")
-    assert capsys.readouterr().err.count("\n") == 1
+    prefix = "error: " if str(error) else "interrupted"
+    assert capsys.readouterr().err == f"{prefix}{error}\n"
 
 
 def test_programming_errors_are_raised_after_the_result_is_written(tmp_path: Path) -> None:

@@ -88,16 +88,17 @@ class Session:
     def __post_init__(self) -> None:
         # Off a terminal nothing is cut to 80 columns: paths stay whole in logs and pipes.
         wide = None if sys.stdout.isatty() else PLAIN_WIDTH
-        self.console = Console(quiet=self.options.quiet, highlight=False, width=wide)
-        self.errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        # Markup is off, for brackets in file names are no styles.
+        self.console = Console(quiet=self.options.quiet, highlight=False, markup=False, width=wide)
+        self.errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
     def print(self, *objects: Any) -> None:  # noqa: ANN401
         """Print text or rich tables to the standard output, unless `--quiet`."""
         self.console.print(*objects)
 
     def error(self, message: str) -> None:
-        """Print one red line to the standard error, whatever `--quiet` says."""
-        self.errors.print("error: " + " ".join(message.split()), style="red", markup=False)
+        """Print in red to the standard error, whatever `--quiet` says; a tree of folders keeps its lines."""
+        self.errors.print(f"error: {message.strip()}", style="red")
 
     def fail(self, item: str | PathLike[str], error: Exception | str) -> None:
         """Note that one item failed and why; the command goes on and ends with a non-zero code."""
@@ -129,7 +130,7 @@ class Session:
             yield item
             if time.monotonic() - last >= PLAIN_PROGRESS_SECONDS:
                 last = time.monotonic()
-                self.errors.print(f"{title}: {count}" + (f" of {total}" if total else ""), markup=False)
+                self.errors.print(f"{title}: {count}" + (f" of {total}" if total else ""))
 
 
 def run(options: C, work: Callable[[C, Session], None]) -> int:

@@ -60,8 +60,9 @@ def list_kinds(options: Kinds, session: Session) -> None:
             "tree": kind.tree,
             "options": {key: option.help for key, option in {**kind.options, **COMMON_OPTIONS}.items()},
         }
-        session.print(f"[bold]{name}[/bold]  {kind.summary}")
-        session.console.print(kind.tree, style="dim", markup=False)
+        session.console.print(name, style="bold", end="")
+        session.print(f"  {kind.summary}")
+        session.console.print(kind.tree, style="dim")
         for key, option in kind.options.items():
             session.print(f"    {key}=…  {option.help}")
         session.print()
@@ -119,6 +120,6 @@ def _most_common(counts: Counter[str] | Counter[int], limit: int) -> str:
 def _print_problems(report: Report, session: Session, limit: int | None) -> None:
     for title, problems, color in (("error", report.errors, "red"), ("warning", report.warnings, "yellow")):
         for problem in problems[:limit]:
-            session.console.print(f"{title}: {problem} [{problem.code}]", style=color, markup=False)
+            session.console.print(f"{title}: {problem} [{problem.code}]", style=color)
         if limit is not None and len(problems) > limit:
             session.print(f"and {len(problems) - limit} more {title}s (--all, or --json FILE)")

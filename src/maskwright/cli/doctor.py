@@ -223,4 +223,4 @@ def _cut_disc(device: torch.device) -> Finding:
 def _print(finding: Finding, session: Session) -> None:
     mark, style = {True: ("ok", "green"), None: ("look", "yellow"), False: ("WRONG", "red")}[finding.ok]
     session.console.print(f"{mark:<6}", style=style, end="")
-    session.console.print(f"{finding.name}: {finding.text}", markup=False)
+    session.print(f"{finding.name}: {finding.text}")

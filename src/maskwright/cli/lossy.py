@@ -18,5 +18,5 @@ def told_losses(session: Session) -> Iterator[None]:
         yield
     losses = [str(item.message) for item in caught if issubclass(item.category, LossyConversionWarning)]
     for loss in losses:
-        session.errors.print(f"warning: {loss}", style="yellow", markup=False)
+        session.errors.print(f"warning: {loss}", style="yellow")
     session.result.setdefault("warnings", []).extend(losses)
