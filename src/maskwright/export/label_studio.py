@@ -31,7 +31,7 @@ def write_label_studio(labels: Sequence[LabelledImage], path: Path) -> list[str]
     write_text(path.with_suffix(".xml"), _setup(category_names(labels)))
     write_json(path, [_task(label) for label in labels], indent=None)
     extra = sorted({name for label in labels for name in label.extra})
-    return [f"the values {extra}"] * bool(extra)
+    return [f"the values {', '.join(extra)}"] * bool(extra)
 
 
 def _task(label: LabelledImage) -> dict[str, Any]:

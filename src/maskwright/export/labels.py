@@ -52,7 +52,7 @@ def write_labels(labels: Sequence[LabelledImage], path: str | os.PathLike[str], 
     make_folder(place.parent if format in FILE_FORMATS else place)
     lost = FORMATS[format](labels, place)
     if lost:
-        warn_lossy(f"the format {format} cannot hold everything; lost: {'; '.join(lost)}.")
+        warn_lossy(f"the format {format} cannot hold everything; lost: {'; '.join(lost).rstrip('.')}.")
 
 
 def read_labels(path: str | os.PathLike[str]) -> list[LabelledImage]:
