@@ -70,6 +70,8 @@ def test_get_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[
     failures = read(tmp_path / "out.json")["failures"]
     assert [failure["item"] for failure in failures] == ["sam-vit-b", "sam2.1-tiny"]
     assert all("put it at" in failure["reason"] for failure in failures)
+    assert run("get") == 1
+    assert "no model was named" in capsys.readouterr().err
     assert run("get", "sam-vitb") == 1
     assert "Did you mean 'sam-vit-b'?" in capsys.readouterr().err
 

@@ -50,7 +50,7 @@ class Prompted(Common):
     data: Annotated[
         tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]], tyro.conf.arg(metavar="KIND:FOLDER[?OPTIONS]")
     ] = ()
-    """Where the known objects are, such as `bsds500:data/BSDS500?split=val`; see `maskwright data --help`."""
+    """Where the known objects are, such as `bsds500:data/BSDS500?split=val`; see `maskwright data list`."""
     prompt: tyro.conf.UseAppendAction[tuple[tuple[Literal["box", "point"], ...], ...]] = ()
     """What each object is asked for with; a box if not given."""
     clicks: Annotated[int, tyro.conf.arg(metavar="INT")] = 1

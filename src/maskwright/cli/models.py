@@ -63,7 +63,7 @@ class Get(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(Common):
-    """Compare the files of named models on this machine with their checksums; a wrong file is removed."""
+    """Compare the files of named models on this machine with their checksums; a wrong download is removed."""
 
     names: Positional[tuple[str, ...]] = ()
     """Names; all that are on this machine if none is given."""
@@ -172,6 +172,8 @@ def get(options: Get, session: Session) -> None:
     from maskwright.errors import InputError, MaskwrightError, suggestion
     from maskwright.models.hub import NAMED, fetch
 
+    if not options.names:
+        raise InputError("no model was named: give one or several, as `maskwright models list` shows them.")
     unknown = [name for name in options.names if name not in NAMED]
     if unknown:
         raise InputError(f"no model is called {unknown[0]!r}.{suggestion(unknown[0], NAMED)}")

@@ -93,7 +93,8 @@ def evaluate_prompted(
     if not run.scores:
         raise InputError(
             f"nothing was evaluated: {len(failures)} of {len(chosen)} images failed and none of the others "
-            f"has an object that covers {selection.min_area:.1%} to {selection.max_area:.0%} of it."
+            f"has an object that covers {selection.min_area:.1%} to {selection.max_area:.0%} of it "
+            "(see --min-area and --max-area)."
         )
     return PromptedResult(
         name=predictor.name,
