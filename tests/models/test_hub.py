@@ -108,9 +108,29 @@ def test_a_file_placed_by_hand_needs_no_network(home: Path) -> None:
     place.parent.mkdir(parents=True)
     place.write_bytes(CONTENT)
     assert fetch("known", offline=True) == place
-    place.write_bytes(b"another file")
-    with pytest.raises(WeightsError, match="was removed"):
+
+
+def test_a_wrong_file_placed_by_hand_is_refused_but_stays(home: Path) -> None:
+    mine = home / "elsewhere" / "mine.pth"
+    mine.parent.mkdir()
+    mine.write_bytes(b"another file")
+    place = home / "models" / "known" / "known.pth"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(mine)
+    with pytest.raises(WeightsError, match=f"known must have {SHA}. Put the right file there"):
         fetch("known", offline=True)
+    assert place.is_symlink()
+    assert mine.read_bytes() == b"another file"
+
+
+def test_a_packaged_file_is_never_removed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "PACKAGED", home)
+    monkeypatch.setitem(NAMED, "packaged", NamedModel("nano", 1, "MIT", "packaged.safetensors", sha256=SHA))
+    path = home / "packaged.safetensors"
+    path.write_bytes(b"another file")
+    with pytest.raises(WeightsError, match="Install Maskwright again"):
+        verify("packaged", fetch("packaged"))
+    assert path.exists()
 
 
 @pytest.mark.parametrize("value", ["1", "true", "YES", "on"])

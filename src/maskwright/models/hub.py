@@ -50,7 +50,7 @@ class NamedModel:
 
 # The checksums are of Meta's own files, as recorded independently by several projects (micro-sam among them).
 NAMED: dict[str, NamedModel] = {
-    "nano": NamedModel("nano", 0, "see its card", "nano.safetensors"),
+    "nano": NamedModel("nano", 4_462_836, "non-commercial research", "nano.safetensors"),
     "sam-vit-b": NamedModel(
         "sam",
         93_735_728,
@@ -125,7 +125,7 @@ def locate(name_or_path: str | Path, *, offline: bool = False) -> Path:
     Raises:
         InputError: neither a name, nor a path, nor a hub id; with a suggestion.
         OfflineError: it is not here and cannot be fetched; with what to put where.
-        WeightsError: the checksum is wrong; the file has then been removed.
+        WeightsError: the checksum is wrong; a fetched file has then been removed.
     """
     text = str(name_or_path)
     if text in NAMED:
@@ -184,7 +184,9 @@ def verify(name: str, path: Path) -> str:
     """Check a named model's file and return its SHA-256.
 
     Raises:
-        WeightsError: it is not the expected file. It has been removed, so that the next use fetches it anew.
+        WeightsError: it is not the expected file. A fetched one has been removed, so that the next use
+            fetches it anew; one placed by hand is the user's own (perhaps a link elsewhere) and stays, and so
+            does the packaged one.
     """
     model = NAMED[name]
     actual = sha256(path)
@@ -195,12 +197,15 @@ def verify(name: str, path: Path) -> str:
         stated = path.resolve().name
         expected = stated if re.fullmatch(r"[0-9a-f]{64}", stated) else actual
     if actual != expected:
-        path.resolve().unlink()
-        path.unlink(missing_ok=True)
-        raise WeightsError(
-            f"{path}: SHA-256 is {actual}, but {name} must have {expected}. The file was removed; "
-            "run the command again to fetch it anew."
-        )
+        if model.repo is None:
+            advice = "Install Maskwright again."
+        elif path == _placed(name, model):
+            advice = "Put the right file there, or give yours as a path in place of the name."
+        else:
+            path.resolve().unlink()
+            path.unlink(missing_ok=True)
+            advice = "The file was removed; run the command again to fetch it anew."
+        raise WeightsError(f"{path}: SHA-256 is {actual}, but {name} must have {expected}. {advice}")
     if model.repo is not None and ledger.get(name) != actual:
         write_json(make_folder(models_folder()) / LEDGER, {**ledger, name: actual})
     return actual
