@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -41,8 +42,8 @@ class Monitor:
             "gpu_memory_gb": torch.cuda.memory_allocated(self.device) / GIGABYTE,
             "gpu_memory_peak_gb": torch.cuda.max_memory_allocated(self.device) / GIGABYTE,
         }
-        try:
+        # torch reads this through an optional package with errors of its own, and not every driver and
+        # partition of a GPU tells; a line of the log must never end a run.
+        with suppress(Exception):
             reading["gpu_percent"] = float(torch.cuda.utilization(self.device))
-        except (ModuleNotFoundError, RuntimeError):
-            pass  # torch reads this through an optional package, and some drivers do not tell
         return reading
