@@ -2,7 +2,8 @@
 
 The forward pass is our own: it returns all four masks and the decoder's tokens, takes any number of prompts
 per image with their own mask prompts, keeps no state, and skips what only video needs. SAM 2's "dynamic
-multi-mask fallback" (another mask where the single one is unstable) is left to the caller, who sees all.
+multi-mask fallback" (another mask where the single one is unstable) is not applied, whatever the config
+says: `Decoded` has all masks, and a `Segmenter` gives the single one or the three, as asked.
 
 Measured against transformers: its layer norms have the original's eps here (1e-5 in the two-way transformer,
 1e-6 elsewhere), so that nothing has to be corrected, unlike in its SAM and SAM-HQ.

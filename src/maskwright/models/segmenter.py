@@ -135,7 +135,8 @@ class Segmenter:
             multimask: three masks for ambiguous prompts in place of one. SAM-HQ as published returns the best
                 of the three with its HQ logits added; `hq="off"` gives SAM's own three.
             hq: for models with an HQ token: "sum" adds its logits to SAM's, "only" takes them alone, "off"
-                leaves them out. The scores are always SAM's prediction for SAM's mask.
+                leaves them out. SAM-HQ's scores are always SAM's prediction for SAM's mask; nano's are of the
+                sum.
 
         Raises:
             InputError: prompts that do not fit the image, an embedding of another model, or hq="only" for a
