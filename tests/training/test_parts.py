@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 from training.toy import Toy, ToyData, ToySettings
 
@@ -47,6 +48,11 @@ def test_the_published_step_schedule_drops_after_epoch_10_of_12() -> None:
     assert values[10 * 1385 - 1] == 1.0
     assert values[10 * 1385] == pytest.approx(0.1)
     assert Counter(values)[1.0] == 13850
+
+
+def test_a_step_schedule_that_would_never_step_is_refused() -> None:
+    with pytest.raises(ValidationError, match="a step schedule needs milestones"):
+        ScheduleSettings(name="step")
 
 
 def test_cosine_and_wsd_end_at_final() -> None:

@@ -47,6 +47,12 @@ class ScheduleSettings(Settings):
     final: Fraction = 0.0
     """cosine, wsd: the last factor"""
 
+    @model_validator(mode="after")
+    def _steps_somewhere(self) -> ScheduleSettings:
+        if self.name == "step" and not self.milestones:
+            raise ValueError("a step schedule needs milestones; without any, use constant")
+        return self
+
 
 class TrainSettings(Settings):
     """What the training loop itself needs to know, whatever the method."""
