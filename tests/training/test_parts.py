@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import nn
 from training.toy import Toy, ToyData, ToySettings
 
-from maskwright.errors import TrainingError
+from maskwright.errors import FileError, TrainingError
 from maskwright.methods.base import ParameterGroup
 from maskwright.methods.settings import OptimizerSettings, ScheduleSettings
 from maskwright.training import randomness
@@ -196,6 +196,15 @@ def test_records_drop_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     assert again.steps == [{"step": 1, "loss": 1 / 3}, {"step": 2, "loss": 2 / 3}]
     assert again.evaluations == [{"step": 1, "val_x": 1.0}, {"step": 2, "val_x": 0.5, "late": 1}]
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_log_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    tracker = Tracker(tmp_path, 0)
+    tracker.log_path.unlink()
+    tracker.log_path.mkdir()
+    with pytest.raises(FileError, match=r"cannot write .*log\.jsonl: is a directory.*same command again"):
+        tracker.step({"step": 1, "loss": 1.0})
+    tracker.close()
 
 
 def test_records_work_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

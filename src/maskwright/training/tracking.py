@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from maskwright.io.files import write_text
+from maskwright.errors import FileError
+from maskwright.io.files import reason, shown, write_text
 
 Row = dict[str, Any]
 
@@ -27,10 +28,20 @@ class Tracker:
         self.board = _board(folder / "tensorboard", step)
 
     def step(self, row: Row) -> None:
-        """Add one line to the log."""
+        """Add one line to the log.
+
+        Raises:
+            FileError: it cannot be written, as on a full disk; the run goes on from its last checkpoint.
+        """
         self.steps.append(row)
-        with self.log_path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
+        try:
+            with self.log_path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise FileError(
+                f"cannot write {shown(self.log_path)}: {reason(error)}. Make room or fix permissions, then "
+                "run the same command again to go on from the last checkpoint."
+            ) from error
         self._show(row)
 
     def evaluation(self, row: Row) -> None:
