@@ -137,6 +137,11 @@ def test_result_that_cannot_be_written_is_an_error(
     assert "could not be written" in capsys.readouterr().err
 
 
+def test_the_folder_of_the_result_is_made(tmp_path: Path) -> None:
+    assert run(options(tmp_path, "--json", str(tmp_path / "new" / "out.json")), work_of()) == 0
+    assert json.loads((tmp_path / "new" / "out.json").read_text())["n"] == 3
+
+
 def test_progress_off_a_terminal_is_plain_and_rare(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,7 +36,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tyro.conf import Positional as Positional
 
 from maskwright.errors import ConfigError, FileError, MaskwrightError
-from maskwright.io.files import write_json
+from maskwright.io.files import make_parents, write_json
 
 ERROR, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 PLAIN_PROGRESS_SECONDS = 10.0
@@ -163,9 +163,9 @@ def run(options: C, work: Callable[[C, Session], None]) -> int:
 
 
 def _write(path: Path, content: dict[str, Any], session: Session) -> int:
-    """Write the result; a file that cannot be written is an error (code 1), not a traceback."""
+    """Write the result, into a new folder if need be; where that cannot be, it is an error (code 1)."""
     try:
-        write_json(path, plain(content))
+        write_json(make_parents(path), plain(content))
     except FileError as problem:
         session.error(f"the result could not be written to {path}: {problem}")
         return ERROR
