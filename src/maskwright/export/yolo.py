@@ -75,4 +75,5 @@ def _losses(labels: Sequence[LabelledImage], holes: int, empty: int) -> list[str
     scored = sum(len(label.masks) for label in labels if label.scores is not None)
     extra = sorted({name for label in labels for name in label.extra})
     counted = ((holes, "holes (filled)"), (empty, "masks without pixels"), (scored, "scores"))
-    return [f"{count} {what}" for count, what in counted if count] + [f"the values {', '.join(extra)}"] * bool(extra)
+    lost = [f"{count} {what}" for count, what in counted if count]
+    return lost + [f"the values {', '.join(extra)}"] * bool(extra)
