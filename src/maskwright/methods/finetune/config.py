@@ -21,7 +21,7 @@ class FinetuneSettings(TrainSettings):
     num_heads: Positive | None = None
     """attention heads of the decoder, where the file does not tell and they are not eight"""
     data: tuple[str, ...] = ()
-    """training data, each KIND:FOLDER (see `maskwright data`); several are put together"""
+    """training data, each KIND:FOLDER (see `maskwright data list`); several are put together"""
     val: tuple[str, ...] = ()
     """validation data; none: val_share of the training photos are held out"""
     val_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
