@@ -76,14 +76,15 @@ def test_get_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "Did you mean 'sam-vit-b'?" in capsys.readouterr().err
 
 
-def test_verify_removes_a_wrong_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_a_wrong_file_and_leaves_what_was_placed_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("verify", "sam-vit-b") == 1
     assert "maskwright models get sam-vit-b" in capsys.readouterr().err
     placed = tmp_path / "models" / "sam-vit-b" / "sam_vit_b_01ec64.pth"
     placed.parent.mkdir(parents=True)
     placed.write_bytes(b"something else")
     assert run("verify", "sam-vit-b") == 1
-    assert not placed.exists()
+    assert "Put the right file there" in capsys.readouterr().err
+    assert placed.exists()
 
 
 def test_an_unknown_command_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
