@@ -76,7 +76,9 @@ def test_get_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "Did you mean 'sam-vit-b'?" in capsys.readouterr().err
 
 
-def test_verify_names_a_wrong_file_and_leaves_what_was_placed_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_names_a_wrong_file_and_leaves_what_was_placed_by_hand(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("verify", "sam-vit-b") == 1
     assert "maskwright models get sam-vit-b" in capsys.readouterr().err
     placed = tmp_path / "models" / "sam-vit-b" / "sam_vit_b_01ec64.pth"
