@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,3 +124,23 @@ def test_another_input_side_needs_no_other_weights(model: Nano) -> None:
     model.with_image_size(96)
     decoded = model.decode(model.encode(torch.randn(1, 3, 96, 96)), PromptBatch(boxes=boxes([5, 5, 40, 40])))
     assert decoded.masks.shape[-2:] == (24, 24)
+
+
+@torch.no_grad()
+def test_refinement_gives_the_single_mask_back_and_keeps_the_others(model: Nano) -> None:
+    features = model.encode(torch.randn(1, 3, 64, 64))
+    prompts = PromptBatch(boxes=boxes([5, 5, 40, 40]))
+    first, refined = model.decode_once(features, prompts), model.decode(features, prompts)
+    assert first.hq is not None
+    assert refined.hq is not None
+    torch.testing.assert_close(refined.masks[:, :, 1:], first.masks[:, :, 1:])
+    logits = first.masks + first.hq
+    for _ in range(SMALL.refinements):
+        given = replace(prompts, masks=logits[:, :, 0].clamp(-16, 16))
+        again = model.decode_once(features, given)
+        assert again.hq is not None
+        logits = again.masks + again.hq
+    torch.testing.assert_close((refined.masks + refined.hq)[:, :, 0], logits[:, :, 0])
+    assert not torch.equal(refined.masks[:, :, 0], first.masks[:, :, 0])
+    model.train()
+    torch.testing.assert_close(model.decode(features, prompts).masks, first.masks)

@@ -29,6 +29,7 @@ from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
 
 MASK_TOKENS = 4
 RASTER_CHANNELS = 10
+LOGIT_LIMIT = 16.0  # of logits that are given back as a mask prompt
 # Widths of the click bumps in the raster, as a share of the input side: click, object, region.
 CLICK_SIGMAS = (0.02, 0.08, 0.25)
 
@@ -43,6 +44,7 @@ class NanoConfig:
         depth, heads: transformer blocks at stride 16 and their heads.
         width: channels of embedding, prompts and decoder; decoder_heads: its heads; mlp: its hidden width.
         detail: channels of the stride-4 maps in which masks are formed.
+        refinements: further passes of the decoder, each given the single mask of the one before.
     """
 
     image_size: int = 256
@@ -56,6 +58,7 @@ class NanoConfig:
     decoder_heads: int = 4
     mlp: int = 512
     detail: int = 32
+    refinements: int = 2
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -332,6 +335,19 @@ def repeat(x_BCHW: Tensor, count: int) -> Tensor:
     return x_BCHW if count == 1 else x_BCHW.repeat_interleave(count, dim=0)
 
 
+def with_single(ambiguous: Decoded, single: Decoded) -> Decoded:
+    """Mask 0 with its score, HQ map and tokens from `single`, the other masks and scores from `ambiguous`."""
+    assert ambiguous.hq is not None
+    assert single.hq is not None
+    pairs = (
+        (single.masks, ambiguous.masks),
+        (single.iou, ambiguous.iou),
+        (single.hq, ambiguous.hq),
+    )
+    masks, iou, hq = (torch.cat([one[:, :, :1], others[:, :, 1:]], dim=2) for one, others in pairs)
+    return Decoded(masks, iou, single.tokens, hq)
+
+
 class Nano(MaskModel):
     """The whole model; `config.image_size` may differ from the one in training."""
 
@@ -366,7 +382,22 @@ class Nano(MaskModel):
         return features
 
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
-        """Decode N prompts of each of B images."""
+        """Decode, then let the single mask (token 0) be improved: its logits are given back with the prompt.
+
+        As PerSAM's cascaded refinement (Zhang et al. 2023, section 3.2), `config.refinements` times, but not
+        in training mode. The three ambiguous masks stay those of the first pass.
+        """
+        first = decoded = self.decode_once(features, prompts)
+        if self.training or not self.config.refinements:
+            return first
+        for _ in range(self.config.refinements):
+            assert decoded.hq is not None
+            logits = (decoded.masks + decoded.hq)[:, :, 0].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+            decoded = self.decode_once(features, replace(prompts, masks=logits))
+        return with_single(first, decoded)
+
+    def decode_once(self, features: Features, prompts: PromptBatch) -> Decoded:
+        """One pass of the decoder, which is what training learns from."""
         tokens, dense = self.prompts(prompts, self.image_size, self.low_res)
         height, width = features.image.shape[-2:]
         position = self.prompts.position.grid(height, width).permute(2, 0, 1)[None]

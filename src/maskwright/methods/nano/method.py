@@ -127,7 +127,7 @@ class NanoTraining(Method):
         targets, trusted = batch.targets.float() / 255, batch.trusted.float()
         features = nano.encode(normalise(batch.pixels, nano))
         prompts = prompts_for(nano, features, batch, targets, context.generator, self.settings.second_round)
-        losses = step_losses(nano.decode(features, prompts), targets, trusted)
+        losses = step_losses(nano.decode_once(features, prompts), targets, trusted)
         losses["edge"] = edge_loss(self.model.edge(features.high_res[0])[:, 0].float(), batch.edges)
         losses["loss"] = losses["loss"] + self.settings.edge_weight * losses["edge"]
         return losses

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from maskwright.losses.masks import actual_iou, bce, dice
 from maskwright.models.base import Decoded, Features, PromptBatch
-from maskwright.models.nano import Nano
+from maskwright.models.nano import LOGIT_LIMIT, Nano
 
-LOGIT_LIMIT = 16.0
+BARE, SILENT = 0.25, 0.35
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +51,15 @@ def prompts_for(
     if float(torch.rand((), generator=generator, device=device)) >= share:
         return first
     with torch.no_grad():
-        answer = best_logits(model.decode(features.map(Tensor.detach), first))
+        answer = best_logits(model.decode_once(features.map(Tensor.detach), first))
     click, label = corrective_clicks(answer > 0, targets > 0.5, batch.trusted[:, None] > 0, generator)
     step = model.image_size / model.low_res
     points = torch.cat([batch.points, ((click + 0.5) * step)[:, :, None]], dim=2)
     labels = torch.cat([batch.labels, label[:, :, None]], dim=2)
-    bare = torch.rand(answer.shape[:2], generator=generator, device=device) < 0.25
+    chance = torch.rand(answer.shape[:2], generator=generator, device=device)
+    bare, silent = chance < BARE, (chance >= BARE) & (chance < BARE + SILENT)
     labels = torch.where(bare[..., None], -1, labels)
+    labels[..., -1] = torch.where(silent, -1, labels[..., -1])
     boxes = torch.where(bare[..., None], torch.nan, batch.boxes)
     return PromptBatch(points, labels, boxes, answer.clamp(-LOGIT_LIMIT, LOGIT_LIMIT))
 
