@@ -1,23 +1,38 @@
-"""Write docs/results/index.md from the JSON files beside it; `--run DATA` first measures them anew.
+"""Write docs/results/index.md, and the tables marked in other pages, from the JSON files in docs/results.
 
     python docs/results_page.py --run ../shared/data
 
-Measuring takes GrabCut's time: a quarter of an hour on two cores.
+`--run` first measures nano and the methods without weights anew, which takes GrabCut's time: a quarter of an
+hour on two cores. `--nuclei FILE` takes over the figures of examples/fine_tune_nuclei.py, `--demo FOLDER` the
+README's picture from what `make demo` wrote.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from maskwright.cli.main import main as maskwright
-from maskwright.io.files import read_json, write_json, write_text
+from maskwright.io.files import read_json, write_bytes, write_json, write_text
+from maskwright.io.images import read_image
+from maskwright.report.html import encode
+from maskwright.report.sheet import side_by_side
 
-FOLDER = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "docs" / "results"
+PICTURE = ROOT / "docs" / "images" / "demo.jpg"
+PHOTOS = ("coffee", "cat", "astronaut", "motorcycle")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "docs" / "tutorial" / "fine-tune-nuclei.md",
+    ROOT / "src" / "maskwright" / "models" / "weights" / "README.md",
+)
+MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 METHODS = ("--model", "nano", "--baseline", "grabcut", "grabcut-or-box", "box", "ellipse")
 # Per file: title, dataset below the data folder, further options.
 PROMPTED = {
@@ -25,7 +40,7 @@ PROMPTED = {
     "davis2016": (
         "DAVIS 2016: blackswan, goat and parkour",
         "davis2016:{}/DAVIS2016?sequences=blackswan,goat,parkour",
-        ("--limit", "60"),
+        ("--limit", "45"),
     ),
 }
 KEYS = ("miou", "boundary_iou")
@@ -33,13 +48,14 @@ INTRODUCTION = """# Results
 
 Figures here and in the README come from commands in the repository, from runs that happened; none is typed
 by hand, and a negative result stays. This page is written by `python docs/results_page.py`. Intervals are
-95 %, by bootstrap over images. Times are those of the machine named below, noisy: compare them within a table only.
+95 %, by bootstrap over images. Times are those of the machine named below, noisy: compare them within a table
+only.
 
 """
 PROTOCOL = """Objects between 0.5 % and 60 % of their image, at most two an image, each asked for with its
-tight box or with one click at its centre; nano gives its single mask (sum of SAM's and the HQ logits). `grabcut`
-is OpenCV's from the box, five iterations; where it has no background or finds no object its mask is empty, and
-`grabcut-or-box` takes the filled box there.
+tight box or with one click at its centre; nano gives its single mask (sum of SAM's and the HQ logits).
+`grabcut` is OpenCV's from the box, five iterations; where it has no background or finds no object its mask is
+empty, and `grabcut-or-box` takes the filled box there.
 
 """
 
@@ -50,12 +66,21 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--run", type=Path, metavar="DATA", help="folder of the datasets: measure anew")
+    parser.add_argument("--nuclei", type=Path, metavar="JSON", help="figures of the fine-tuning example")
+    parser.add_argument("--demo", type=Path, metavar="FOLDER", help="what `make demo` wrote")
     parser.add_argument("--only", choices=[*PROMPTED], help="measure this one alone")
     options = parser.parse_args()
     if options.run:
         for name in [options.only] if options.only else PROMPTED:
             measure(name, options.run)
+    if options.nuclei:
+        keep("nuclei", json.loads(options.nuclei.read_text(encoding="utf-8")))
+    if options.demo:
+        draw(options.demo / "pictures")
     write_text(FOLDER / "index.md", page())
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        write_text(path, MARKED.sub(lambda match: match[1] + TABLES[match[2]]() + match[3], text))
     return 0
 
 
@@ -69,9 +94,28 @@ def measure(name: str, root: Path) -> None:
         if code:
             sys.exit(code)
         content = json.loads(result.read_text(encoding="utf-8").replace(f"{root}/", ""))
+    keep(name, content)
+
+
+def draw(pictures: Path) -> None:
+    """Put the demo's answers to boxes, and where they are uncertain, into one picture."""
+    names = [f"{photo}-box-{part}.jpg" for part in (1, 2) for photo in PHOTOS]
+    photos = [read_image(pictures / name).pixels for name in names]
+    sheet = side_by_side(photos, columns=len(PHOTOS), height=220)
+    PICTURE.parent.mkdir(exist_ok=True)
+    write_bytes(PICTURE, encode(sheet))
+
+
+def keep(name: str, content: Any) -> None:  # noqa: ANN401
+    """Store a result without its single masks."""
     for row in content["results"]:
         del row["per_mask"]
     write_json(FOLDER / f"{name}.json", content)
+
+
+def results(name: str) -> Any:  # noqa: ANN401
+    """A stored result."""
+    return read_json(FOLDER / f"{name}.json")
 
 
 def page() -> str:
@@ -79,11 +123,38 @@ def page() -> str:
     text = INTRODUCTION
     text += "## nano against what needs no weights\n\n" + PROTOCOL
     for name, (title, data, extra) in PROMPTED.items():
-        content: Any = read_json(FOLDER / f"{name}.json")
+        content = results(name)
         text += f"### {title}\n\n" + table(content["results"]) + gaps(content["differences"])
         shown = " ".join([*METHODS, "--data", f"'{data.format('DATA')}'", "--prompt box point", *extra])
         text += f"`maskwright evaluate prompted {shown}`; {described(content)}\n\n"
     return text.rstrip("\n") + "\n"
+
+
+def summary() -> str:
+    """Mean IoU / boundary IoU of every method on both sets, with box and click."""
+    cells: dict[str, list[str]] = {}
+    for name in PROMPTED:
+        for row in results(name)["results"]:
+            method = row.get("model") or row["baseline"]
+            cells.setdefault(method, []).append(f"{row['miou']:.3f} / {row['boundary_iou']:.3f}")
+    lines = [
+        "| IoU / boundary IoU | BSDS500, box | BSDS500, click | DAVIS, box | DAVIS, click |",
+        "|---|---|---|---|---|",
+        *(f"| {method} | {' | '.join(values)} |" for method, values in cells.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def nuclei() -> str:
+    """Before and after fine-tuning, on the held-out images."""
+    content = results("nuclei")
+    for row in content["results"]:
+        if row.get("model") not in (None, "nano"):
+            row["model"] = "fine-tuned"
+    return table(content["results"])
+
+
+TABLES = {"nano": summary, "nuclei": nuclei}
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -1,0 +1,49 @@
+"""The examples run from start to end, on tiny data made here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from maskwright.io.images import read_image, write_png
+from maskwright.models.hub import local_file
+
+sys.path.insert(0, str(REPOSITORY / "examples"))
+import fine_tune_nuclei
+
+
+def make_cells(root: Path, count: int) -> None:
+    """Gray images of bright discs, and their label maps."""
+    rng = np.random.default_rng(0)
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for index in range(count):
+        pixels = rng.normal(60, 5, (64, 64, 3)).clip(0, 255).astype(np.uint8)
+        labels = np.zeros((64, 64), np.uint8)
+        for label, (x, y) in enumerate(((16, 18), (44, 40)), 1):
+            radius = int(rng.integers(6, 11))
+            cv2.circle(pixels, (x, y), radius, (200, 190, 210), -1)
+            cv2.circle(labels, (x, y), radius, (label,), -1)
+        write_png(root / "images" / f"{index}.png", pixels)
+        write_png(root / "labels" / f"{index}.png", labels)
+
+
+@pytest.mark.slow
+def test_fine_tuning_on_nuclei(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if local_file("nano") is None:
+        pytest.skip("the packaged model is not there")
+    make_cells(tmp_path / "cells", 20)
+    out = tmp_path / "out"
+    command = ["fine_tune_nuclei.py", "--data", str(tmp_path / "cells"), "--out", str(out), "--steps", "1"]
+    monkeypatch.setattr(sys, "argv", command)
+    assert fine_tune_nuclei.main() == 0
+    rows = json.loads((out / "figures.json").read_text(encoding="utf-8"))["results"]
+    assert {row.get("model") or row["baseline"] for row in rows} >= {"nano", "ellipse", "grabcut"}
+    assert {row["n"] for row in rows} == {8}, "a fifth of twenty images, two cells each"
+    assert read_image(out / "before_after_0.png").size[1] > 4 * 64
