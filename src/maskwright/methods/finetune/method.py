@@ -44,7 +44,9 @@ class Finetune(Method):
     def __init__(self, settings: FinetuneSettings, cache_folder: Path | None = None) -> None:
         self.settings: FinetuneSettings = settings
         if not settings.data:
-            raise ConfigError("no training data were given: use --data KIND:FOLDER, see `maskwright data list`.")
+            raise ConfigError(
+                "no training data were given: use --data KIND:FOLDER, see `maskwright data list`."
+            )
         self.training, self.validation = open_data(settings)
         torch.manual_seed(settings.seed)  # fresh HQ layers
         self.model: MaskModel = starting_model(settings)

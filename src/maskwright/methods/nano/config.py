@@ -55,7 +55,9 @@ class NanoSettings(TrainSettings):
         if not starts or starts[0] != 0 or starts != sorted(set(starts)):
             raise ValueError("sides must begin at epoch 0 and go on at later epochs")
         if not any(source.donor for source in self.sources):
-            raise ValueError("at least one source needs a donor weight: objects to paste must come from somewhere")
+            raise ValueError(
+                "at least one source needs a donor weight: objects to paste must come from somewhere"
+            )
         if self.photos_per_epoch % self.batch_size:
             raise ValueError("photos_per_epoch must be a multiple of batch_size: a batch has one input side")
         return self
