@@ -50,7 +50,13 @@ class NamedModel:
 
 # The checksums are of Meta's own files, as recorded independently by several projects (micro-sam among them).
 NAMED: dict[str, NamedModel] = {
-    "nano": NamedModel("nano", 4_462_836, "non-commercial research", "nano.safetensors"),
+    "nano": NamedModel(
+        "nano",
+        4_462_836,
+        "non-commercial research",
+        "nano.safetensors",
+        sha256="f0ec6919c6a5283f42b57f157c16b5729fa47d3ca25aedebf8d8f3e3d9c80eff",
+    ),
     "sam-vit-b": NamedModel(
         "sam",
         93_735_728,
