@@ -13,7 +13,7 @@ from transformers.models.sam2 import Sam2Config, Sam2Model
 
 from maskwright.models.base import Features, PromptBatch
 from maskwright.models.registry import load
-from maskwright.models.sam2 import SAM2
+from maskwright.models.sam2 import SAM2, replace_unstable
 from maskwright.models.segmenter import Segmenter
 from maskwright.types import Image
 
@@ -140,13 +140,27 @@ def test_full_size_equals_transformers(tiny: Sam2Model) -> None:
         embeddings = tiny.get_image_embeddings(pixels)
         compare(features, embeddings)
         for given in ({"input_points": points, "input_labels": labels}, {"input_boxes": boxes}):
-            reference = tiny(image_embeddings=embeddings, multimask_output=True, **given)
             batch = PromptBatch(
                 given.get("input_points"), given.get("input_labels"), given.get("input_boxes")
             )
             decoded = model.decode(features, batch)
-            assert_close(decoded.masks[:, :, 1:], reference.pred_masks)
-            assert_close(decoded.iou[:, :, 1:], reference.iou_scores)
+            for multimask, chosen in ((True, slice(1, None)), (False, slice(0, 1))):
+                reference = tiny(image_embeddings=embeddings, multimask_output=multimask, **given)
+                assert_close(decoded.masks[:, :, chosen], reference.pred_masks)
+                assert_close(decoded.iou[:, :, chosen], reference.iou_scores)
+
+
+def test_an_unstable_single_mask_is_replaced_by_the_best_other() -> None:
+    masks = torch.full((1, 2, 4, 8, 8), -3.0)
+    masks[0, 0, 0, :4] = 0.01  # prompt 0: hangs in the balance
+    masks[0, 1, 0, :4] = 3.0  # prompt 1: certain
+    masks[0, :, 2, 2:] = 5.0
+    iou = torch.tensor([[[0.9, 0.2, 0.8, 0.3]] * 2])
+    replaced, scores = replace_unstable(masks, iou, 0.05, 0.98)
+    assert torch.equal(replaced[0, 0, 0], masks[0, 0, 2])
+    assert torch.equal(replaced[0, 1, 0], masks[0, 1, 0])
+    assert torch.equal(replaced[:, :, 1:], masks[:, :, 1:])
+    assert scores[0, :, 0].tolist() == pytest.approx([0.8, 0.9])
 
 
 def compare(features: Features, embeddings: list[Tensor]) -> None:

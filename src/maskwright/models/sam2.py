@@ -1,9 +1,7 @@
 """SAM 2 and 2.1 for single images (Ravi et al. 2024), over transformers' modules.
 
 The forward pass is our own: it returns all four masks and the decoder's tokens, takes any number of prompts
-per image with their own mask prompts, keeps no state, and skips what only video needs. SAM 2's "dynamic
-multi-mask fallback" (another mask where the single one is unstable) is not applied, whatever the config
-says: `Decoded` has all masks, and a `Segmenter` gives the single one or the three, as asked.
+per image with their own mask prompts, keeps no state, and skips what only video needs.
 
 Measured against transformers: its layer norms have the original's eps here (1e-5 in the two-way transformer,
 1e-6 elsewhere), so that nothing has to be corrected, unlike in its SAM and SAM-HQ.
@@ -86,6 +84,10 @@ class SAM2(MaskModel):
         iou = decoder.iou_prediction_head(iou_token[:, 0])
         kept = torch.cat([iou_token, mask_tokens, score], dim=1)
         masks, iou, kept = (part.unflatten(0, (batch, count)) for part in (masks, iou, kept))
+        settings = self.net.config.mask_decoder_config
+        if settings.dynamic_multimask_via_stability:
+            limits = settings.dynamic_multimask_stability_delta, settings.dynamic_multimask_stability_thresh
+            masks, iou = replace_unstable(masks, iou, *limits)
         return Decoded(masks, iou, kept)
 
     def _pyramid(self, stages: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
@@ -131,3 +133,20 @@ class SAM2(MaskModel):
         else:
             dense = encoder.mask_embed(prompts.masks.flatten(0, 1)[:, None])
         return dense
+
+
+def replace_unstable(
+    masks_BNMHW: Tensor, iou_BNM: Tensor, delta: float, threshold: float
+) -> tuple[Tensor, Tensor]:
+    """SAM 2's dynamic multi-mask fallback: an unstable single mask (0) becomes the best of the others.
+
+    Stability is the IoU of the mask at logits above `delta` and above -`delta` (Ravi et al. 2024, released
+    predictor's default for the published models).
+    """
+    single = masks_BNMHW[:, :, 0]
+    inner, outer = ((single > limit).sum(dim=(-1, -2)).float() for limit in (delta, -delta))
+    unstable = torch.where(outer > 0, inner / outer.clamp(min=1), 1.0) < threshold
+    best = torch.where(unstable, 1 + iou_BNM[:, :, 1:].argmax(dim=2), 0)[..., None]
+    chosen = masks_BNMHW.take_along_dim(best[..., None, None], dim=2)
+    masks = torch.cat([chosen, masks_BNMHW[:, :, 1:]], dim=2)
+    return masks, torch.cat([iou_BNM.gather(2, best), iou_BNM[:, :, 1:]], dim=2)

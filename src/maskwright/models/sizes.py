@@ -70,7 +70,8 @@ def sam2_config(
         "fpn_padding": kernel // 2,
     }
     decoder, heads = _decoder(tensors, "sam_mask_decoder.", "mlp.layers.0.weight", num_heads)
-    decoder["dynamic_multimask_via_stability"] = False
+    # The released predictor has the fallback on for the published models; the tensors do not tell.
+    decoder["dynamic_multimask_via_stability"] = backbone["hidden_size"] in SAM2_HEADS
     prompt = _prompt(tensors, "sam_prompt_encoder.", weights[0].shape[0], image_size, 16)
     config = {"vision_config": vision, "prompt_encoder_config": prompt, "mask_decoder_config": decoder}
     return config, (*heads, *assumed)
