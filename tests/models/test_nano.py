@@ -11,7 +11,8 @@ import torch
 
 from maskwright import load, save
 from maskwright.models.base import PromptBatch
-from maskwright.models.nano import RASTER_CHANNELS, Nano, NanoConfig, attend, rasterise
+from maskwright.models.nano import Nano, NanoConfig, attend
+from maskwright.models.nano_prompts import RASTER_CHANNELS, rasterise
 from maskwright.models.segmenter import Segmenter
 
 SMALL = NanoConfig(

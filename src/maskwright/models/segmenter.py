@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from maskwright.errors import InputError, suggestion
-from maskwright.models.base import Decoded, MaskModel
+from maskwright.models.base import Decoded, Features, MaskModel
 from maskwright.models.preprocess import ImageLike, preprocess, to_image
 from maskwright.models.prompts import check_prompts, make_prompts, to_batch
+from maskwright.runtime import in_chunks
 from maskwright.types import Embedding, Geometry, HQMode, Image, Masks, Prompts
 
 # Prompts decoded at once: at 1024 px each adds about 50 MB to the peak of SAM-HQ's decoder.
@@ -169,20 +170,33 @@ class Segmenter:
             )[:0]
         check_prompts(prompts, embedding.geometry, self.model.low_res)
         features = embedding.features.map(lambda part: part.to(self.device))
-        collected: tuple[Tensor, ...] | None = None
-        for index, part in _chunks(prompts, self.chunk):
-            with self._precision():
-                decoded = self.model.decode(features, to_batch(part, embedding.geometry, self.device))
-            rows = [*select(decoded, multimask, hq), decoded.tokens]
-            if collected is None:
-                collected = tuple(
-                    row.new_empty(len(prompts), *row.shape[2:], dtype=torch.float32) for row in rows
-                )
-            for whole, row in zip(collected, rows, strict=True):
-                whole[index.to(self.device)] = row[0].float()
-        assert collected is not None
-        low_res, iou, tokens = collected
+        answers: dict[int, tuple[Tensor, ...]] = {}
+        for index, group in prompts.groups():
+            answer = partial(self._answer, features, embedding.geometry, group, multimask, hq)
+            # Fewer prompts at once where memory runs out; how many makes no difference to the masks.
+            rows = in_chunks(answer, range(len(group)), self.chunk)
+            answers.update(zip(index.tolist(), rows, strict=True))
+        parts = zip(*(answers[place] for place in range(len(prompts))), strict=True)
+        low_res, iou, tokens = (torch.stack(part) for part in parts)
         return Masks(low_res, iou, embedding.geometry, tokens, embedding.source)
+
+    def _answer(
+        self,
+        features: Features,
+        geometry: Geometry,
+        prompts: Prompts,
+        multimask: bool,
+        hq: HQMode,
+        rows: Sequence[int],
+    ) -> list[tuple[Tensor, ...]]:
+        """Masks (M, h, w), scores (M,) and tokens (T, C) of some prompts of equal structure."""
+        chosen = slice(rows[0], rows[-1] + 1)
+        given = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
+        part = Prompts(*(None if values is None else values[chosen] for values in given))
+        with self._precision():
+            decoded = self.model.decode(features, to_batch(part, geometry, self.device))
+        masks, iou = select(decoded, multimask, hq)
+        return list(zip(masks[0].float(), iou[0].float(), decoded.tokens[0].float(), strict=True))
 
     @overload
     def __call__(self, images: ImageLike | Embedding, **prompts: Any) -> Masks: ...  # noqa: ANN401
@@ -290,17 +304,6 @@ def weights_digest(model: MaskModel) -> str:
 def _one(part: Tensor, index: int) -> Tensor:
     # A copy, so that one image's embedding does not keep the whole batch in memory.
     return part[index : index + 1].clone()
-
-
-def _chunks(prompts: Prompts, size: int) -> list[tuple[Tensor, Prompts]]:
-    """Prompts of equal structure, at most `size` at once, with their positions."""
-    chunks = []
-    for index, group in prompts.groups():
-        for start in range(0, len(group), size):
-            rows = slice(start, start + size)
-            parts = (group.points, group.labels, group.boxes, group.masks)
-            chunks.append((index[rows], Prompts(*(None if part is None else part[rows] for part in parts))))
-    return chunks
 
 
 def _check_per_image(given: dict[str, Any], count: int) -> None:
