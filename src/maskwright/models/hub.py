@@ -55,7 +55,7 @@ NAMED: dict[str, NamedModel] = {
         4_462_836,
         "non-commercial research",
         "nano.safetensors",
-        sha256="f0ec6919c6a5283f42b57f157c16b5729fa47d3ca25aedebf8d8f3e3d9c80eff",
+        sha256="ed2492dc00c6ac44a2afd767f5e3f59e027dfffac6d5e8da4846746aa3edc5c6",
     ),
     "sam-vit-b": NamedModel(
         "sam",

@@ -38,6 +38,8 @@ class NanoSettings(TrainSettings):
     """nano checkpoint to go on from; none: random weights"""
     sides: tuple[tuple[Annotated[int, Field(ge=0)], Side], ...] = ((0, 256),)
     """input side in pixels from an epoch on: [[0, 160], [10, 256]]; small first learns most per hour"""
+    prediction_side: Side | None = None
+    """input side of the finished model; none: the last one in training (a larger one often does better)"""
     segments: Positive = 5
     """masks learned from each photo"""
     photos_per_epoch: Positive = 4000
@@ -68,5 +70,5 @@ class NanoSettings(TrainSettings):
 
     @property
     def image_size(self) -> int:
-        """Input side of the finished model: the last one."""
-        return self.sides[-1][1]
+        """Input side of the finished model."""
+        return self.prediction_side or self.sides[-1][1]
