@@ -33,7 +33,7 @@ PAGES = (
     ROOT / "src" / "maskwright" / "models" / "weights" / "README.md",
 )
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
-METHODS = ("--model", "nano", "--baseline", "grabcut", "grabcut-or-box", "box", "ellipse")
+METHODS = ("--model", "nano", "--baseline", "grabcut", "box", "ellipse")
 # Per file: title, dataset below the data folder, further options.
 PROMPTED = {
     "bsds500": ("BSDS500 test, first annotator", "bsds500:{}/BSDS500?split=test", ()),
@@ -55,7 +55,7 @@ only.
 PROTOCOL = """Objects between 0.5 % and 60 % of their image, at most two an image, each asked for with its
 tight box or with one click at its centre; nano gives its single mask (sum of SAM's and the HQ logits).
 `grabcut` is OpenCV's from the box, five iterations; where it has no background or finds no object its mask is
-empty, and `grabcut-or-box` takes the filled box there.
+empty (`--baseline grabcut-or-box` takes the filled box there, and is stronger).
 
 """
 
