@@ -188,7 +188,8 @@ def described(content: dict[str, Any]) -> str:
     machine, versions = content["machine"], content["versions"]
     packages = ", ".join(f"{name} {versions[name]}" for name in ("maskwright", "torch", "transformers"))
     seed = content["results"][0]["seed"]
-    return f"seed {seed}; {machine['processor']}, {machine['cores']} cores; {packages}."
+    processor = f"{machine['processor']}, {machine['threads']} of {machine['cores']} cores"
+    return f"seed {seed}; {processor}, beside other work; {packages}."
 
 
 if __name__ == "__main__":

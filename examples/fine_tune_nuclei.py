@@ -33,7 +33,7 @@ def main() -> int:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder of DSB2018: images/ and labels/")
     parser.add_argument("--out", type=Path, default=Path("runs/nuclei"), help="folder of the results")
-    parser.add_argument("--steps", type=int, default=100, help="training steps")
+    parser.add_argument("--steps", type=int, default=60, help="training steps")
     options = parser.parse_args()
     training, held_out = (f"labels:{options.data}?fold={fold}" for fold in ("-1/5", "1/5"))
     run = options.out / "run"
