@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -261,19 +262,22 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_can_be_repeated(tmp
         train(Toy(settings(nan_step=5)), tmp_path, quiet=True)
 
 
-def test_sigterm_saves_and_the_next_call_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_sigterm_to_the_group_saves_and_the_next_call_goes_on(tmp_path: Path, workers: int) -> None:
     class Terminated(Toy):
         asked = False
 
         def training_step(self, batch: dict[str, Tensor], context: StepContext) -> Losses:
             if context.step == 4 and not self.asked:
                 self.asked = True
+                for child in psutil.Process().children(recursive=True):
+                    child.terminate()
                 signal.raise_signal(signal.SIGTERM)
             return super().training_step(batch, context)
 
     train(Toy(settings()), tmp_path / "whole", quiet=True)
     handler = signal.getsignal(signal.SIGTERM)
-    stopped = train(Terminated(settings(save_every=100)), tmp_path / "parts", quiet=True)
+    stopped = train(Terminated(settings(save_every=100, workers=workers)), tmp_path / "parts", quiet=True)
     assert signal.getsignal(signal.SIGTERM) == handler
     assert stopped.stopped == signal.SIGTERM
     assert stopped.model is None

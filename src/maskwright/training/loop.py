@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -144,8 +144,9 @@ class _Run:
             # Last of all, so that nothing done for the resumption has used random numbers.
             self.session.restore_random(state)
         self.method.train_mode()
-        while self.step < self.steps and not self.stopped:
-            self._step(stream, stop)
+        with closing(stream):
+            while self.step < self.steps and not self.stopped:
+                self._step(stream, stop)
 
     def _step(self, stream: Iterator[Any], stop: StopRequest) -> None:
         try:

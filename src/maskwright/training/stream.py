@@ -7,7 +7,8 @@ changes nothing. So a run continues from its step alone, in the middle of an epo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from maskwright.errors import MaskwrightError, TrainingError
 from maskwright.methods.base import ItemKey, TrainingData
+
+# Time for the run to finish its step and save, after a SIGTERM.
+GRACE_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,16 @@ class _Collate:
         return error if error is not None else self.data.collate(items)
 
 
+def _outlive_the_signal(_: int) -> None:
+    """Schedulers and Ctrl-C signal the whole group: a run without workers could not finish its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A run that is at its end terminates workers that do not end by themselves, and waits for them.
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
+
+
 def iterate(
     batches: Batches, start: int, steps: int, *, workers: int, timeout: float, pin: bool
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Yield the batches of optimiser steps `start` to `steps`, in order, prepared by `workers` processes.
 
     Raises:
@@ -125,23 +136,32 @@ def iterate(
         num_workers=workers,
         timeout=timeout if workers else 0,
         pin_memory=pin,
+        worker_init_fn=_outlive_the_signal if workers else None,
         # Its own generator: the loader must not draw from the global random state.
         generator=torch.Generator().manual_seed(batches.seed),
         # fork would copy the locks of the threads that torch has already started
         multiprocessing_context="spawn" if workers else None,
     )
     source = iter(loader)
-    while True:
-        try:
-            batch = next(source)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if workers and "DataLoader" in str(error):
-                raise TrainingError(
-                    f"a data worker failed: {error} Use fewer, or workers = 0 to see the error itself."
-                ) from error
+    try:
+        while True:
+            batch = _next(source)
+            if batch is None:
+                return
+            if isinstance(batch, MaskwrightError):
+                raise batch
+            yield batch
+    finally:
+        del source  # which ends the workers; an error's traceback would keep it, and them, alive
+
+
+def _next(source: Iterator[Any]) -> Any:  # noqa: ANN401
+    """The next batch, or None after the last."""
+    try:
+        return next(source, None)
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
             raise
-        if isinstance(batch, MaskwrightError):
-            raise batch
-        yield batch
+        raise TrainingError(
+            f"a data worker failed: {error} Use fewer, or workers = 0 to see the error itself."
+        ) from error
