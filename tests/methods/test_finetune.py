@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -339,13 +340,30 @@ def test_embeddings_are_computed_once_and_never_reused_for_another_model(
 def test_cached_training_is_the_same_training(tmp_path: Path, photos: Path, sam: SAM) -> None:
     path = str(save(sam, tmp_path / "sam.safetensors"))
     shared = {"model": path, "train": "hq", "augment": "flip", "batch_size": 1, "steps": 4, "val_share": 0.0}
-    plain = Finetune(settings(photos, **shared))
+    plain = Finetune(settings(photos, **shared, cache="off"))
     cached = Finetune(settings(photos, **shared, cache="disk"), tmp_path / "embeddings")
-    for name, method in (("plain", plain), ("cached", cached)):
+    usual = Finetune(settings(photos, **shared))
+    for name, method in (("plain", plain), ("cached", cached), ("usual", usual)):
         train(method, tmp_path / name, quiet=True)
-    ours, theirs = plain.model.state_dict(), cached.model.state_dict()
-    assert all(torch.allclose(value, theirs[name], atol=1e-6) for name, value in ours.items())
+    assert plain.cache is None
+    assert usual.cache is not None
+    assert usual.cache.kept
+    ours = plain.model.state_dict()
+    for theirs in (cached.model.state_dict(), usual.model.state_dict()):
+        assert all(torch.allclose(value, theirs[name], atol=1e-6) for name, value in ours.items())
     assert any((tmp_path / "embeddings").iterdir())
+
+
+def test_a_quarter_of_the_memory_stays_free(monkeypatch: pytest.MonkeyPatch, sam: SAM) -> None:
+    cache = EmbeddingCache("some model", None)
+    pixels = torch.randn(1, 3, SIDE, SIDE)
+    encode = lambda part: encode_frozen(sam, part)  # noqa: E731
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=100, available=20))
+    first = cache.features(pixels, encode)
+    assert not cache.kept
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=100, available=30))
+    assert torch.equal(cache.features(pixels, encode).image, first.image)
+    assert len(cache.kept) == 1
 
 
 @pytest.mark.parametrize(

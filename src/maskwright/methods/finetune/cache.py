@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -19,13 +20,16 @@ from maskwright.errors import FileError
 from maskwright.io.files import make_folder, write_bytes
 from maskwright.models.base import Features
 
+# With less than this part of the machine's memory free, no further embedding is kept in it.
+FREE_MEMORY = 0.25
+
 
 class EmbeddingCache:
     """Keeps the encoder's output of single photos on the CPU.
 
     Args:
         signature: of the model; part of every key.
-        folder: where to keep them, or None for memory.
+        folder: where to keep them, or None for memory, as long as a quarter of it is free.
     """
 
     def __init__(self, signature: str, folder: Path | None) -> None:
@@ -78,7 +82,9 @@ class EmbeddingCache:
 
     def _keep(self, key: str, features: Features) -> None:
         if self.folder is None:
-            self.kept[key] = features
+            memory = psutil.virtual_memory()
+            if memory.available > FREE_MEMORY * memory.total:
+                self.kept[key] = features
             return
         tensors = {"image": features.image}
         if features.early is not None:

@@ -50,8 +50,9 @@ class FinetuneSettings(TrainSettings):
     """jitter: also change brightness, contrast, saturation and hue"""
     loss_points: Positive = 112 * 112
     """points per mask at which the loss is taken"""
-    cache: Literal["off", "memory", "disk"] = "off"
-    """keep image embeddings (disk: in --out); needs a frozen encoder and no jitter"""
+    cache: Literal["auto", "off", "memory", "disk"] = "auto"
+    """where image embeddings are kept (disk: in --out), which needs a frozen encoder and no jitter; auto: in
+    memory if that is so"""
 
     @model_validator(mode="after")
     def _consistent(self) -> FinetuneSettings:
@@ -59,6 +60,11 @@ class FinetuneSettings(TrainSettings):
             raise ValueError("scale is (smallest, largest)")
         if not self.prompts:
             raise ValueError("prompts names at least one kind")
-        if self.cache != "off" and (self.train == "all" or self.augment == "jitter"):
+        if self.cache in ("memory", "disk") and not self.embeddings_stay:
             raise ValueError('cache needs train = "hq" or "decoder", and augment = "flip" or "none"')
         return self
+
+    @property
+    def embeddings_stay(self) -> bool:
+        """Whether a photo is embedded alike each time it comes."""
+        return self.train != "all" and self.augment != "jitter"

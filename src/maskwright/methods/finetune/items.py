@@ -29,6 +29,7 @@ from maskwright.data.transforms import (
     warp_masks,
 )
 from maskwright.errors import DatasetError
+from maskwright.io.images import read_header
 from maskwright.methods.base import ItemKey, TrainingData
 from maskwright.methods.finetune.config import FinetuneSettings, PromptName
 from maskwright.models.base import MaskModel, PromptBatch
@@ -119,11 +120,14 @@ class FinetuneData(TrainingData):
         return str(self.dataset.image_path(index))
 
     def check(self) -> None:
-        """Read the first photos, so that a wrong layout shows at once.
+        """Look at every photo's header and read the first samples, so that wrong data show at once.
 
         Raises:
-            DatasetError: none of them has an object of the required size.
+            FileError: a photo cannot be opened.
+            DatasetError: none of the first samples has an object of the required size.
         """
+        for path in dict.fromkeys(self.dataset.image_path(index) for index in range(len(self.dataset))):
+            read_header(path)
         looked = [self.dataset[index] for index in range(min(8, len(self.dataset)))]
         if not any(len(_eligible(sample, self.settings.min_area)) for sample in looked):
             raise DatasetError(

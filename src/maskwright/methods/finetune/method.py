@@ -51,8 +51,8 @@ class Finetune(Method):
         torch.manual_seed(settings.seed)  # fresh HQ layers
         self.model: MaskModel = starting_model(settings)
         self.cache: EmbeddingCache | None = None
-        if settings.cache != "off":
-            assert settings.cache == "memory" or cache_folder is not None
+        if settings.cache != "off" and settings.embeddings_stay:
+            assert settings.cache != "disk" or cache_folder is not None
             folder = cache_folder if settings.cache == "disk" else None
             self.cache = EmbeddingCache(encoder_signature(self.model), folder)
 
