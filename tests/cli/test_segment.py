@@ -176,6 +176,19 @@ def test_other_settings_in_the_same_folder_are_refused_with_the_difference(
     assert "prompts was" in capsys.readouterr().err
 
 
+def test_overwrite_starts_anew_and_deletes_only_what_the_earlier_run_made(
+    photos: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("--model", tiny_model, "--out", out)
+    assert segment(photos, *arguments, "--point", "9,9", "--multimask") == 0
+    (out / "masks/mine.png").write_bytes(b"not of a run")
+    assert segment(photos / "a.png", *arguments, "--point", "9,8", "--overwrite") == 0
+    assert {path.name for path in (out / "masks").rglob("*.png")} == {"a.png.0.png", "mine.png"}
+    assert [path.name for path in (out / "overlays").rglob("*.png")] == ["a.png.png"]
+    assert [label.path for label in read_labels(out / "coco.json")] == ["a.png"]
+
+
 def test_settings_under_which_nothing_was_finished_may_be_corrected(
     photos: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

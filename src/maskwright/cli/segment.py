@@ -58,6 +58,8 @@ class Segment(Common):
         tuple[Literal["coco", "yolo", "geojson", "png", "labelmap", "labelstudio"], ...]
     ] = ()
     """Label formats to write; coco if none is given. May be given several times."""
+    overwrite: bool = False
+    """Delete what an earlier run made in the folder, and start anew."""
 
 
 def main(argv: list[str]) -> int:
@@ -87,7 +89,8 @@ def segment(options: Segment, session: Session) -> None:
         device=options.device,
         offline=options.offline,
     )
-    work = SegmentRun(options.out, segmenter, prompts, SegmentSettings(options.multimask, options.hq))
+    settings = SegmentSettings(options.multimask, options.hq)
+    work = SegmentRun(options.out, segmenter, prompts, settings, overwrite=options.overwrite)
     pending = work.pending(images)
     for image, outcome in session.track(work.segment(pending), "segmenting", total=len(pending)):
         if isinstance(outcome, Exception):
@@ -105,7 +108,8 @@ def segment(options: Segment, session: Session) -> None:
     }
     count = sum(len(record["masks"]) for record in done)
     before = f" ({len(images) - len(pending)} were finished before)" if len(pending) < len(images) else ""
-    session.print(f"{count} masks in {len(done)} of {len(images)} images{before}: {options.out}")
+    masks = "1 mask" if count == 1 else f"{count} masks"
+    session.print(f"{masks} in {len(done)} of {len(images)} images{before}: {options.out}")
 
 
 def _prompts(options: Segment) -> PromptBook:

@@ -21,7 +21,7 @@ import numpy as np
 import maskwright
 from maskwright.errors import ConfigError, FileError, InputError
 from maskwright.export.labels import FILE_FORMATS, LabelledImage, write_labels
-from maskwright.io.files import make_folder, read_json, write_json
+from maskwright.io.files import confine, make_folder, read_json, write_json
 from maskwright.io.images import read_image, write_png
 from maskwright.io.inputs import ImageFile
 from maskwright.io.masks import write_mask
@@ -61,6 +61,7 @@ class SegmentRun:
         segmenter: the model.
         prompts: of all images.
         settings: how to ask.
+        overwrite: delete what an earlier run made in the folder, and start anew.
 
     Raises:
         ConfigError: the folder holds images finished with other settings; the message says which.
@@ -68,7 +69,13 @@ class SegmentRun:
     """
 
     def __init__(
-        self, folder: Path, segmenter: Segmenter, prompts: PromptBook, settings: SegmentSettings
+        self,
+        folder: Path,
+        segmenter: Segmenter,
+        prompts: PromptBook,
+        settings: SegmentSettings,
+        *,
+        overwrite: bool = False,
     ) -> None:
         self.folder = make_folder(folder)
         self.segmenter = segmenter
@@ -76,6 +83,8 @@ class SegmentRun:
         self.settings = settings
         # Of an image that was done twice, because its file changed, the last record stands.
         self.finished = {record["path"]: record for record in read_records(self.folder / RECORDS)}
+        if overwrite:
+            self._discard()
         self._claim()
 
     def pending(self, images: Sequence[ImageFile]) -> list[ImageFile]:
@@ -125,6 +134,15 @@ class SegmentRun:
         record = self.finished.get(image.name)
         return record is not None and all(record.get(key) == value for key, value in _stamp(image).items())
 
+    def _discard(self) -> None:
+        """Delete the files that the records name, and the records; nothing else in the folder is ours."""
+        for record in self.finished.values():
+            rows = record["extra"]
+            for name in [record["overlay"], *rows["mask_file"], *rows["uncertainty_file"]]:
+                confine(self.folder, name).unlink(missing_ok=True)
+        (self.folder / RECORDS).unlink(missing_ok=True)
+        self.finished = {}
+
     def _claim(self) -> None:
         path = self.folder / SETTINGS
         mine = {
@@ -146,7 +164,7 @@ class SegmentRun:
         if changed:
             raise ConfigError(
                 f"{self.folder} holds a run with other settings: {'; '.join(changed)}. Choose another "
-                "folder, or give the same settings to carry on."
+                "folder, give the same settings to carry on, or --overwrite to start anew."
             )
 
     def _ask(self, image: ImageFile, pixels: Image) -> tuple[Prompts, Masks]:
