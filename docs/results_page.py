@@ -58,6 +58,10 @@ tight box or with one click at its centre; nano gives its single mask (sum of SA
 empty (`--baseline grabcut-or-box` takes the filled box there, and is stronger).
 
 """
+NUCLEI = """`python examples/fine_tune_nuclei.py --data DSB2018 --out runs/nuclei`, see the
+[tutorial](../tutorial/fine-tune-nuclei.md): held-out images, before and after.
+
+"""
 
 
 def main() -> int:
@@ -127,7 +131,8 @@ def page() -> str:
         text += f"### {title}\n\n" + table(content["results"]) + gaps(content["differences"])
         shown = " ".join([*METHODS, "--data", f"'{data.format('DATA')}'", "--prompt box point", *extra])
         text += f"`maskwright evaluate prompted {shown}`; {described(content)}\n\n"
-    return text.rstrip("\n") + "\n"
+    text += f"## Fine-tuning on nuclei\n\n{NUCLEI}{nuclei()}{described(results('nuclei'))}\n"
+    return text
 
 
 def summary() -> str:
