@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -34,7 +34,7 @@ from maskwright.methods.base import ItemKey, TrainingData
 from maskwright.methods.finetune.config import FinetuneSettings, PromptName
 from maskwright.models.base import MaskModel, PromptBatch
 from maskwright.models.prompts import MASK_LOGIT
-from maskwright.types import BoolArray, ByteArray, FloatArray, Geometry, Resize, Sample
+from maskwright.types import BoolArray, ByteArray, FloatArray, Geometry, Image, Resize, Sample
 
 # An object of which less is left in a crop is not asked for: nobody could tell it from noise.
 VISIBLE_PIXELS = 24
@@ -138,12 +138,12 @@ class FinetuneData(TrainingData):
     def __getitem__(self, key: ItemKey) -> Item:
         sample, rng = self.dataset[key.index], key.rng()
         candidates = _eligible(sample, self.settings.min_area)
-        for matrix in self._matrices(sample.image.size, rng):
+        for matrix in photo_matrices(sample.image.size, self.frame, self.settings, rng):
             chosen, masks = self._visible(sample, rng.permutation(candidates).tolist(), matrix)
             if len(chosen):
                 break
         kind = self.settings.prompts[int(rng.integers(len(self.settings.prompts)))]
-        pixels = self._pixels(sample, matrix, rng)
+        pixels = photo_pixels(sample.image, matrix, self.frame, self.settings, rng)
         count = self.settings.masks_per_image
         side = self.frame.side
         if not len(chosen):
@@ -187,17 +187,6 @@ class FinetuneData(TrainingData):
             groups,
         )
 
-    def _matrices(self, size: tuple[int, int], rng: np.random.Generator) -> list[Matrix]:
-        """Ways to bring a photo into the frame, tried in turn until an object is visible."""
-        settings, side = self.settings, self.frame.side
-        fit = Geometry(size, side, self.frame.resize).input_size
-        mirror = settings.augment != "none" and rng.random() < 0.5
-        whole = compose(flip_matrix(size) if mirror else identity_matrix(), resize_matrix(size, fit))
-        if settings.augment != "jitter":
-            return [whole]
-        crops = [large_scale_jitter_matrix(size, side, rng, scale=settings.scale) for _ in range(TRIES)]
-        return [*crops, whole]
-
     def _visible(
         self, sample: Sample, candidates: Sequence[int], matrix: Matrix
     ) -> tuple[list[int], BoolArray]:
@@ -219,19 +208,6 @@ class FinetuneData(TrainingData):
             return None
         side = self.frame.side
         return 1 - warp_maps(sample.uncertainty[chosen], matrix, (side, side))
-
-    def _pixels(self, sample: Sample, matrix: Matrix, rng: np.random.Generator) -> Tensor:
-        """The photo in the frame, normalised; what lies outside it is zero, as at inference."""
-        side = (self.frame.side, self.frame.side)
-        pixels: ByteArray = warp_image(sample.image.pixels, matrix, side)
-        if self.settings.augment == "jitter" and self.settings.color:
-            pixels = color_jitter(pixels, rng)
-        inside = cv2.warpAffine(
-            np.ones(sample.image.size, np.uint8), matrix, side, flags=cv2.INTER_NEAREST, borderValue=0
-        )
-        mean, std = np.array(self.frame.mean, np.float32), np.array(self.frame.std, np.float32)
-        normal = (pixels - mean) / std * inside[..., None]
-        return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
 
     def _prompts(self, kind: PromptName, masks: BoolArray, rng: np.random.Generator) -> PromptBatch:
         """The prompts of N objects, each drawn from its mask in the frame."""
@@ -259,6 +235,51 @@ class FinetuneData(TrainingData):
         small = cv2.resize(mask.astype(np.float32), low, interpolation=cv2.INTER_AREA)
         degraded = degrade_mask(small, rng)
         return np.where(degraded, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+
+
+class Augmentation(Protocol):
+    """The settings that say how a photo is augmented."""
+
+    @property
+    def augment(self) -> Literal["jitter", "flip", "none"]:
+        """Large-scale jitter and mirroring, mirroring alone, or neither."""
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Jitter: range of the photo's size against the model's input."""
+
+    @property
+    def color(self) -> bool:
+        """Jitter: also change the colours."""
+
+
+def photo_matrices(
+    size: tuple[int, int], frame: Frame, how: Augmentation, rng: np.random.Generator
+) -> list[Matrix]:
+    """Ways to bring a photo into a model's frame, to be tried in turn until an object is visible."""
+    fit = Geometry(size, frame.side, frame.resize).input_size
+    mirror = how.augment != "none" and rng.random() < 0.5
+    whole = compose(flip_matrix(size) if mirror else identity_matrix(), resize_matrix(size, fit))
+    if how.augment != "jitter":
+        return [whole]
+    crops = [large_scale_jitter_matrix(size, frame.side, rng, scale=how.scale) for _ in range(TRIES)]
+    return [*crops, whole]
+
+
+def photo_pixels(
+    image: Image, matrix: Matrix, frame: Frame, how: Augmentation, rng: np.random.Generator
+) -> Tensor:
+    """A photo in a model's frame (3, S, S), normalised; what lies outside it is zero, as at inference."""
+    side = (frame.side, frame.side)
+    pixels: ByteArray = warp_image(image.pixels, matrix, side)
+    if how.augment == "jitter" and how.color:
+        pixels = color_jitter(pixels, rng)
+    inside = cv2.warpAffine(
+        np.ones(image.size, np.uint8), matrix, side, flags=cv2.INTER_NEAREST, borderValue=0
+    )
+    mean, std = np.array(frame.mean, np.float32), np.array(frame.std, np.float32)
+    normal = (pixels - mean) / std * inside[..., None]
+    return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
 
 
 def _eligible(sample: Sample, min_area: float) -> list[int]:
