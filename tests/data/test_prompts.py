@@ -12,6 +12,7 @@ from maskwright.data.prompts import (
     center_point,
     corrective_point,
     degrade_mask,
+    edge_point,
     jitter_box,
     random_points,
     scale_box,
@@ -158,3 +159,26 @@ def test_degrading_changes_only_fine_detail() -> None:
     assert distance.max() < 16
     assert not degrade_mask(np.zeros((256, 256), bool), np.random.default_rng(0)).any()
     assert degrade_mask(np.ones((3, 5), bool), np.random.default_rng(0)).all()
+
+
+@given(full_masks, st.sampled_from([1.0, 2.0, 10.0]))
+def test_an_edge_click_is_on_the_mask_and_near_its_outline(mask: Mask, reach: float) -> None:
+    x, y = edge_point(mask, reach).astype(int)
+    assert mask[y, x]
+    rows, columns = np.nonzero(~np.pad(mask, 1))
+    assert np.hypot(rows - y - 1, columns - x - 1).min() <= reach
+
+
+def test_an_edge_click_is_far_from_the_middle_of_a_large_object() -> None:
+    mask = disk(201, 100, 100, 90)
+    x, y = edge_point(mask)
+    assert 80 <= np.hypot(x - 100, y - 100) <= 90
+    assert (edge_point(mask) == [x, y]).all()
+
+
+def test_corrections_may_go_to_the_edge_of_the_error() -> None:
+    truth = disk(201, 100, 100, 90)
+    answer = corrective_point(truth, np.zeros_like(truth), point_of=edge_point)
+    assert answer is not None
+    assert (answer[0] == edge_point(truth)).all()
+    assert answer[1] == 1

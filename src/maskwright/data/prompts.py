@@ -8,6 +8,8 @@ maximum pixel index, half a pixel in from these edges on each side.)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from maskwright.errors import InputError
 from maskwright.types import BoolArray, FloatArray
 
 JITTER_PIXELS = 20.0
+EDGE_PIXELS = 10.0
 
 
 def tight_box(mask: BoolArray) -> FloatArray:
@@ -82,15 +85,31 @@ def center_point(mask: BoolArray) -> FloatArray:
     Raises:
         InputError: for an empty mask.
     """
-    left, top, right, bottom = tight_box(mask).astype(int)
-    padded = np.pad(mask[top:bottom, left:right].view(np.uint8), 1)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    (left, top), distance = _distance_inside(mask)
     y, x = np.unravel_index(int(distance.argmax()), distance.shape)
-    return np.array([x - 1 + left, y - 1 + top], np.float32)
+    return np.array([x + left, y + top], np.float32)
+
+
+def edge_point(mask: BoolArray, reach: float = EDGE_PIXELS) -> FloatArray:
+    """A (2,) pixel of an (H, W) mask near its outline: a careless click, harder to understand.
+
+    Of all pixels no farther than `reach` pixels from the outline, row by row, it is the middle one (SUM,
+    NeurIPS 2024, section 4.1: the median boundary point, within 10 px). The image's edge counts as outline.
+
+    Raises:
+        InputError: for an empty mask.
+    """
+    (left, top), distance = _distance_inside(mask)
+    rows, columns = np.nonzero((distance > 0) & (distance <= reach))
+    middle = len(rows) // 2
+    return np.array([columns[middle] + left, rows[middle] + top], np.float32)
 
 
 def corrective_point(
-    truth: BoolArray, prediction: BoolArray, rng: np.random.Generator | None = None
+    truth: BoolArray,
+    prediction: BoolArray,
+    rng: np.random.Generator | None = None,
+    point_of: Callable[[BoolArray], FloatArray] = center_point,
 ) -> tuple[FloatArray, int] | None:
     """Where an annotator would click next: a (2,) point and its label, or None where the masks agree.
 
@@ -101,6 +120,7 @@ def corrective_point(
         prediction: (H, W) mask to correct.
         rng: with it, the point is uniform over all wrong pixels (SAM's training); without, it is the
             innermost pixel of the largest connected error, missed or spilled.
+        point_of: without `rng`, which pixel of that error, if not the innermost; such as `edge_point`.
     """
     wrong = truth ^ prediction
     if not wrong.any():
@@ -109,7 +129,7 @@ def corrective_point(
         point = random_points(wrong, rng)[0]
     else:
         missed, spilled = _largest_part(truth & ~prediction), _largest_part(prediction & ~truth)
-        point = center_point(missed if missed.sum() >= spilled.sum() else spilled)
+        point = point_of(missed if missed.sum() >= spilled.sum() else spilled)
     return point, int(truth[int(point[1]), int(point[0])])
 
 
@@ -131,6 +151,14 @@ def degrade_mask(mask: BoolArray | FloatArray, rng: np.random.Generator) -> Bool
 def _refuse_empty(mask: BoolArray) -> None:
     if not mask.any():
         raise InputError(f"a mask of shape {mask.shape} is empty, so no prompt can be drawn from it.")
+
+
+def _distance_inside(mask: BoolArray) -> tuple[tuple[int, int], FloatArray]:
+    """Left and top of a mask's tight box, and each pixel's distance (h, w) from the outside in that box."""
+    left, top, right, bottom = tight_box(mask).astype(int).tolist()
+    padded = np.pad(mask[top:bottom, left:right].view(np.uint8), 1)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return (left, top), np.asarray(distance[1:-1, 1:-1], np.float32)
 
 
 def _sides(box: FloatArray) -> npt.NDArray[np.float64]:

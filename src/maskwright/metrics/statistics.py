@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from maskwright.errors import InputError
 
+Floats = npt.NDArray[np.float64]
+
 RESAMPLES = 10_000
 _CHUNK = 2**22
 """Random counts held at a time (32 MB)."""
@@ -44,39 +46,74 @@ def bootstrap_interval(
         InputError: without values, for values that are not finite or not (n,), or groups of another length.
     """
     scores = np.asarray(values, np.float64)
-    if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
-        raise InputError(f"a bootstrap needs (n,) finite values, n at least 1, not shape {scores.shape}.")
-    if not 0 < confidence < 1:
-        raise InputError(f"confidence must lie between 0 and 1, not {confidence}.")
-    sums, counts = _totals(scores, groups)
-    means = _resampled_means(sums, counts, resamples, np.random.default_rng(seed))
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(means, [tail, 100 - tail])
+    _refuse_unfit(scores, axes=1)
+    means = resampled_means(scores[:, None], groups, resamples=resamples, seed=seed)
+    (low,), (high,) = percentile_interval(means, confidence)
     return float(low), float(high)
 
 
-def _totals(
-    scores: npt.NDArray[np.float64], groups: Sequence[Hashable] | None
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Sum and number of the values of each group, in the order in which the groups appear."""
+def resampled_means(
+    values: npt.ArrayLike,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int | Sequence[int] = 0,
+) -> Floats:
+    """Means of bootstrap resamples, for statistics made of several means; otherwise as `bootstrap_interval`.
+
+    Args:
+        values: (n, m) scores: m measurements of the same n things, resampled together.
+        groups: (n,) what each row belongs to, or None.
+        resamples: number of resamples.
+        seed: of the draws. For a mean over data sets, give each set another one, or their draws go together.
+
+    Returns:
+        (resamples, m).
+
+    Raises:
+        InputError: without values, for values that are not finite or not (n, m), or groups of another length.
+    """
+    scores = np.asarray(values, np.float64)
+    _refuse_unfit(scores, axes=2)
+    sums, counts = _totals(scores, groups)
+    rng = np.random.default_rng(seed)
+    # How often each group is drawn is a multinomial, so one product does all resamples.
+    number = len(sums)
+    chances = np.full(number, 1 / number)
+    means = []
+    for start in range(0, resamples, step := max(1, _CHUNK // number)):
+        drawn = rng.multinomial(number, chances, size=min(step, resamples - start)).astype(np.float64)
+        means.append(drawn @ sums / (drawn @ counts)[:, None])
+    return np.concatenate(means)
+
+
+def percentile_interval(means: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
+    """Lower and upper ends, (m,) each, between which that share of the (resamples, m) means lies.
+
+    Raises:
+        InputError: unless 0 < confidence < 1.
+    """
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence must lie between 0 and 1, not {confidence}.")
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(means, [tail, 100 - tail], axis=0)
+    return low, high
+
+
+def _refuse_unfit(scores: Floats, axes: int) -> None:
+    if scores.ndim != axes or not scores.size or not np.isfinite(scores).all():
+        shape = "(n,)" if axes == 1 else "(n, m)"
+        raise InputError(f"a bootstrap needs {shape} finite values, n at least 1, not shape {scores.shape}.")
+
+
+def _totals(scores: Floats, groups: Sequence[Hashable] | None) -> tuple[Floats, Floats]:
+    """Sums (groups, m) and number (groups,) of each group's rows, in the order in which the groups appear."""
     if groups is None:
-        return scores, np.ones_like(scores)
+        return scores, np.ones(len(scores))
     if len(groups) != len(scores):
         raise InputError(f"{len(groups)} groups were given for {len(scores)} values.")
     numbers: dict[Hashable, int] = {}
     index = [numbers.setdefault(group, len(numbers)) for group in groups]
-    sums = np.bincount(index, weights=scores).astype(np.float64)
+    sums = np.zeros((len(numbers), scores.shape[1]))
+    np.add.at(sums, index, scores)
     return sums, np.bincount(index).astype(np.float64)
-
-
-def _resampled_means(
-    sums: npt.NDArray[np.float64], counts: npt.NDArray[np.float64], resamples: int, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
-    """Mean of each resample: how often each group is drawn is a multinomial, so one product does all."""
-    groups = len(sums)
-    chances = np.full(groups, 1 / groups)
-    means = []
-    for start in range(0, resamples, step := max(1, _CHUNK // groups)):
-        drawn = rng.multinomial(groups, chances, size=min(step, resamples - start)).astype(np.float64)
-        means.append(drawn @ sums / (drawn @ counts))
-    return np.concatenate(means)
