@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
@@ -93,9 +94,18 @@ class RLE:
 
     def decode(self) -> BoolArray:
         """Unpack to (H, W) bool."""
+        height, width = self.size
         runs = self.runs()
-        columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-        return np.ascontiguousarray(columns.reshape(self.size[::-1]).T)
+        mask = np.zeros(self.size, np.bool_)
+        # Most objects are small: the empty columns left and right of one are not written out.
+        first = int(runs[0]) // height
+        last = width - (int(runs[-1]) // height if len(runs) % 2 and len(runs) > 1 else 0)
+        if first < last:
+            runs[0] -= first * height
+            runs[-1] -= (width - last) * height
+            columns = np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs)
+            mask[:, first:last] = cv2.transpose(columns.reshape(-1, height)).view(np.bool_)
+        return mask
 
     def runs(self) -> Runs:
         """Lengths of the runs, column by column, background first."""
