@@ -7,7 +7,7 @@ original image, boxes are (x0, y0, x1, y1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -317,6 +317,44 @@ class Masks:
 
 
 @dataclass(frozen=True, eq=False)
+class Maps:
+    """K float32 maps of one photo, array-like and read-only, each made only when it is asked for.
+
+    Hundreds of maps at a photo's full size would take gigabytes, and training looks at a few of them. Indexed
+    as an array is along its first axis: a number gives (H, W); a list, a slice or an array of numbers or of
+    truth values gives (k, H, W). `numpy.asarray` makes them all.
+
+    Args:
+        shape: (K, H, W).
+        make: gives the map of a number from 0 to K - 1, (H, W) float32.
+    """
+
+    shape: tuple[int, int, int]
+    make: Callable[[int], FloatArray]
+
+    dtype = np.dtype(np.float32)
+    ndim = 3
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[Any]) -> FloatArray:
+        rows = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
+        if rows.ndim == 0:
+            return self.make(int(rows))
+        maps = np.empty((len(rows), *self.shape[1:]), np.float32)
+        for place, row in enumerate(rows):
+            maps[place] = self.make(int(row))
+        return maps
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        return map(self.make, range(len(self)))
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return self[:].astype(dtype or np.float32, copy=False)
+
+
+@dataclass(frozen=True, eq=False)
 class Sample:
     """One annotated image, as every dataset reader gives it.
 
@@ -326,8 +364,8 @@ class Sample:
         ids: K identifiers as the dataset has them (label values, annotation ids).
         source: file (and annotator) it came from, for messages.
         categories: K class names or numbers, or None.
-        soft: (K, H, W) float32 probabilities of machine-made masks, or None.
-        uncertainty: (K, H, W) float32 in [0, 1], 1 where a label must not be trusted, or None.
+        soft: (K, H, W) float32 probabilities of machine-made masks, an array or `Maps`, or None.
+        uncertainty: (K, H, W) float32 in [0, 1], 1 where a label must not be trusted, likewise, or None.
         partition: True when the masks together label every pixel, so that their outlines are all the edges.
     """
 
@@ -336,8 +374,8 @@ class Sample:
     ids: tuple[int, ...]
     source: str
     categories: tuple[str | int, ...] | None = None
-    soft: FloatArray | None = None
-    uncertainty: FloatArray | None = None
+    soft: FloatArray | Maps | None = None
+    uncertainty: FloatArray | Maps | None = None
     partition: bool = False
 
     def __post_init__(self) -> None:

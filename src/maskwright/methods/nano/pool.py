@@ -48,7 +48,9 @@ def pack(samples: Iterable[Sample], longest_side: int) -> list[Photo]:
             continue
         trusted = None
         if sample.uncertainty is not None:
-            certain: ByteArray = np.all(sample.uncertainty < 0.5, axis=0).astype(np.uint8)
+            certain = np.ones(sample.image.size, np.uint8)
+            for uncertainty in sample.uncertainty:  # map by map: there may be hundreds
+                certain &= uncertainty < 0.5
             trusted = _shrink(certain, size, cv2.INTER_NEAREST).astype(bool)
         pixels = _shrink(sample.image.pixels, size, cv2.INTER_AREA)
         photos[name] = Photo(pixels, (label_map,), trusted, sample.partition, name)

@@ -1,0 +1,53 @@
+"""Soft masks that lie at low resolution in a model's input frame, brought to their photo when asked for.
+
+h w low resolution; H W the photo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from maskwright.io.label_shards import to_logits
+from maskwright.types import ByteArray, FloatArray, Geometry, Resize
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a low-resolution map lies in its photo.
+
+    Args:
+        size: height and width of the photo.
+        crop: x, y, width and height of the part the model saw.
+        side: side of the model's square input.
+        resize: how the crop was brought into it.
+    """
+
+    size: tuple[int, int]
+    crop: tuple[int, int, int, int]
+    side: int
+    resize: Resize
+
+    def fits(self) -> bool:
+        """Whether the crop lies inside the photo and the rest makes sense."""
+        x, y, width, height = self.crop
+        inside = 0 <= x < x + width <= self.size[1] and 0 <= y < y + height <= self.size[0]
+        return inside and 0 < self.side <= 1 << 14 and self.resize in ("pad", "stretch")
+
+    def to_image(self, values: ByteArray) -> FloatArray:
+        """Bring an (h, w) 8-bit probability to the photo, (H, W) float32; 0 outside the crop.
+
+        Its logits are what is enlarged, as `Masks.logits` does with a model's own: enlarging the
+        probabilities moves a mask's outline wherever one side of it is surer than the other.
+        """
+        x, y, width, height = self.crop
+        logits = torch.from_numpy(to_logits(values.astype(np.float32) / np.float32(255)))
+        frame = Geometry((height, width), self.side, self.resize)
+        inside: FloatArray = frame.to_image(logits[None])[0].sigmoid_().numpy()
+        if inside.shape == self.size:
+            return inside
+        whole = np.zeros(self.size, np.float32)
+        whole[y : y + height, x : x + width] = inside
+        return whole
