@@ -16,17 +16,13 @@ import maskwright
 from maskwright.cli.common import plain
 from maskwright.data.registry import open_dataset
 from maskwright.errors import ConfigError, ImageError, InputError
+from maskwright.methods.asking import Asking
 from maskwright.methods.baselines import baseline
-from maskwright.methods.evaluate import (
-    Observation,
-    choose_objects,
-    corrected_prompt,
-    evaluate_prompted,
-    first_prompt,
-)
+from maskwright.methods.comparison import differences
+from maskwright.methods.evaluate import Observation, choose_objects, evaluate_prompted
 from maskwright.methods.prediction import ModelPredictor, PredictedMask
 from maskwright.methods.provenance import machine, versions
-from maskwright.methods.scores import Selection, differences
+from maskwright.methods.scores import Selection
 from maskwright.metrics.regions import iou
 from maskwright.types import BoolArray, Image, Prompts, Sample
 
@@ -215,10 +211,10 @@ class TestChoice:
 
 def test_first_prompts() -> None:
     truth = rectangle(10, 20, 31, 61)
-    box = first_prompt(truth, "box")
+    box = Asking("box").first(truth)
     assert box.boxes is not None
     assert box.boxes.tolist() == [[20, 10, 61, 31]]
-    click = first_prompt(truth, "point")
+    click = Asking("point").first(truth)
     assert click.points is not None
     assert click.labels is not None
     assert click.labels.tolist() == [[1]]
@@ -256,7 +252,8 @@ class TestCorrections:
 
     def test_a_spill_gets_a_background_click(self) -> None:
         predicted = PredictedMask(rectangle(10, 0, 50, 70), low_res=torch.zeros(16, 16))
-        prompt = corrected_prompt(first_prompt(self.truth, "point"), predicted, self.truth)
+        asking = Asking("point")
+        prompt = asking.corrected(asking.first(self.truth), predicted, self.truth)
         assert prompt.labels is not None
         assert prompt.points is not None
         assert prompt.labels.tolist() == [[1, 0]]
@@ -297,7 +294,7 @@ def test_differences_pair_the_same_masks() -> None:
     (gap,) = differences([good, poor])
     assert (gap.name, gap.other, gap.n) == ("good", "poor", 7)
     assert gap.miou == pytest.approx(1 - 30 / 50)
-    assert gap.miou_ci95 == pytest.approx((gap.miou, gap.miou))
+    assert gap.miou_interval == pytest.approx((gap.miou, gap.miou))
     assert differences([good]) == []
     elsewhere = evaluate_prompted(Scripted(filled, "good"), data, data_name="other")
     assert differences([good, elsewhere]) == []

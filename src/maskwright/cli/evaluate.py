@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from rich.table import Table
@@ -18,13 +17,15 @@ from maskwright.cli.common import Common, Session, parse, run
 from maskwright.errors import ConfigError, MaskwrightError
 
 if TYPE_CHECKING:
+    from maskwright.cli.evaluate_plan import Plan
     from maskwright.data.dataset import Dataset
     from maskwright.methods.prediction import Predictor
-    from maskwright.methods.scores import Difference, PromptedResult, PromptKind
-
-T = TypeVar("T")
+    from maskwright.methods.scores import Choice, PromptedResult
+    from maskwright.report.evaluation_page import EvaluationReport
+    from maskwright.report.evaluation_tables import Comparison, TextTable
 
 PROG = "maskwright evaluate prompted"
+HQ_FAMILIES = ("sam_hq", "nano")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,8 @@ class Prompted(Common):
     their tight box, or with a click at their centre. The result holds mean IoU and boundary IoU over the
     masks, each with a 95 % interval (bootstrap over images), the time an image takes, and every mask's score.
 
-    --model, --baseline, --data and --prompt may be given several times, or with several values: every
-    combination is measured and one table compares them.
+    --model, --baseline, --data, --prompt and --choice may be given several times, or with several values:
+    every combination is measured on the same objects and tables compare them.
     """
 
     model: Annotated[
@@ -51,20 +52,31 @@ class Prompted(Common):
         tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]], tyro.conf.arg(metavar="KIND:FOLDER[?OPTIONS]")
     ] = ()
     """Where the known objects are, such as `bsds500:data/BSDS500?split=val`; see `maskwright data list`."""
+    task: Annotated[
+        tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]],
+        tyro.conf.arg(metavar="NAME KIND:FOLDER[?OPTIONS]"),
+    ] = ()
+    """A task and its datasets, measured too: the unweighted mean over them is given."""
     prompt: tyro.conf.UseAppendAction[tuple[tuple[Literal["box", "point"], ...], ...]] = ()
-    """What each object is asked for with; a box if not given."""
-    clicks: Annotated[int, tyro.conf.arg(metavar="INT")] = 1
-    """Prompts an object gets, the first included; each further one is a click on the largest error."""
+    """What each object is asked for with first; a box if not given."""
+    clicks: Annotated[str, tyro.conf.arg(metavar="INT[,INT...]")] = "1"
+    """Prompts an object gets: the first, then clicks on the largest error; 1,3,5 gives figures at each."""
+    click: Literal["center", "edge"] = "center"
+    """Where clicks go in the object or error: its innermost pixel, or within 10 pixels of its outline."""
+    choice: tyro.conf.UseAppendAction[tuple[tuple[Literal["single", "oracle"], ...], ...]] = ()
+    """The one mask the model gives (the default), or the best of its three against the truth; never mixed."""
+    protocol: Literal["standard", "hq"] = "standard"
+    """`hq`, as HQ-SAM published: images stretched, the HQ token's logits alone, objects of all sizes."""
     multimask: bool = False
     """Let the model give three masks and take the one it believes best."""
-    hq: Literal["sum", "only", "off"] = "sum"
-    """Which logits of an HQ model: its sum with SAM's, the HQ token's alone, or SAM's alone."""
-    per_image: Annotated[int, tyro.conf.arg(metavar="INT")] = 2
-    """At most this many objects of one image."""
-    min_area: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.005
-    """Smallest object, as a share of its image."""
-    max_area: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.6
-    """Largest object, as a share of its image."""
+    hq: Literal["auto", "sum", "only", "off"] = "auto"
+    """An HQ model's logits: summed with SAM's (auto), alone (auto with --protocol hq), or SAM's only."""
+    per_image: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """At most this many objects of one image (default 2; --protocol hq: all)."""
+    min_area: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """Smallest object, as a share of its image (default 0.005; --protocol hq: 0)."""
+    max_area: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
+    """Largest object, as a share of its image (default 0.6; --protocol hq: 1)."""
     limit: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """At most this many images of each dataset, spread evenly over it."""
     base: str | None = None
@@ -74,7 +86,9 @@ class Prompted(Common):
     offline: bool = False
     """Never use the network."""
     pictures: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Draw the worst and the best masks into this folder."""
+    """Write an HTML report into this folder, the curves over clicks, and the worst and the best masks."""
+    markdown: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Also write the tables to this file, in Markdown."""
 
 
 def main(argv: list[str]) -> int:
@@ -88,103 +102,88 @@ def _main_prompted(argv: list[str]) -> int:
 
 
 def prompted(options: Prompted, session: Session) -> None:
-    """Measure every combination that was asked for, print the table and fill in the result."""
+    """Measure every combination that was asked for, print the tables and fill in the result."""
+    from maskwright.cli.evaluate_plan import Plan
     from maskwright.data.registry import open_dataset
-    from maskwright.io.files import make_folder
+    from maskwright.io.files import make_parents, write_text
+    from maskwright.methods.comparison import differences, task_means
     from maskwright.methods.provenance import machine, versions
-    from maskwright.methods.scores import differences
+    from maskwright.report.evaluation_page import EvaluationReport
+    from maskwright.report.evaluation_tables import Comparison
     from maskwright.runtime import choose_device
 
-    _check(options)
+    plan = Plan.of(options)
     device = choose_device(options.device).value
-    datasets = {spec: open_dataset(spec) for spec in _values(options.data)}
-    if options.pictures:
-        make_folder(options.pictures)
-    results = list(_measure(options, session, datasets))
-    # Rows of one dataset and prompt stand together, in the order in which they were given.
-    places = list(datasets)
-    results.sort(key=lambda result: (places.index(result.data), _prompts(options).index(result.prompt)))
-    gaps = differences(results)
-    session.result |= _as_json(options, results, gaps)
-    session.result |= {"machine": machine(device), "versions": versions()}
-    if results:
-        session.print(_table(results))
-    for result in results:
-        if options.clicks > 1:
-            steps = " → ".join(f"{step['miou']:.3f}" for step in result.by_click())
-            session.print(f"{result.name}, {_short(result.data)}, {result.prompt}: mIoU by click {steps}")
-    for gap in gaps:
-        session.print(
-            f"{gap.name} − {gap.other}, {_short(gap.data)}, {gap.prompt}: "
-            f"mIoU {_number(gap.miou, gap.miou_ci95, '+')}, "
-            f"boundary IoU {_number(gap.boundary_iou, gap.boundary_iou_ci95, '+')}"
-        )
-
-
-def _check(options: Prompted) -> None:
-    models, baselines = _values(options.model), _values(options.baseline)
-    if not models and not baselines:
-        raise ConfigError("nothing to measure: give --model NAME|PATH or --baseline NAME; see --help.")
-    if not _values(options.data):
-        raise ConfigError("nothing to measure on: give --data KIND:FOLDER, such as bsds500:data/BSDS500.")
-    if options.clicks < 1 or (options.clicks > 1 and baselines):
-        raise ConfigError("--clicks must be at least 1, and 1 for baselines: only models take corrections.")
-    if not 0 <= options.min_area < options.max_area <= 1:
-        raise ConfigError("--min-area and --max-area are shares of the image: 0 <= min < max <= 1.")
-    if options.per_image < 1 or (options.limit is not None and options.limit < 1):
-        raise ConfigError("--per-image and --limit must be at least 1.")
+    datasets = {spec: open_dataset(spec) for spec in plan.data}
+    report = EvaluationReport(options.pictures) if options.pictures else None
+    # Rows that answer one question stand together, in the order in which the options were given.
+    results = sorted(_measure(options, plan, session, datasets, report), key=plan.place)
+    means, mean_gaps = task_means(results, plan.tasks)
+    comparison = Comparison(results, means, [*differences(results), *mean_gaps], plan.counts)
+    session.result |= _as_json(plan, comparison)
+    session.result |= {"protocol": plan.protocol, "machine": machine(device), "versions": versions()}
+    tables = comparison.tables()
+    for table in tables:
+        session.print(_rich(table))
+    if options.markdown:
+        write_text(make_parents(options.markdown), "\n".join(table.markdown() for table in tables))
+    if report:
+        report.finish(comparison, session.result | {"seed": options.seed})
 
 
 def _measure(
-    options: Prompted, session: Session, datasets: Mapping[str, Dataset]
+    options: Prompted,
+    plan: Plan,
+    session: Session,
+    datasets: Mapping[str, Dataset],
+    report: EvaluationReport | None,
 ) -> Iterator[PromptedResult]:
-    """Measure each predictor on each dataset with each prompt; a combination that fails is noted."""
+    """Measure each predictor on each dataset in each way; a combination that fails is noted."""
     from maskwright.methods.evaluate import evaluate_prompted
-    from maskwright.methods.scores import Selection
     from maskwright.report.evaluation import Extremes
+    from maskwright.report.evaluation_tables import short_name
 
-    selection = Selection(options.min_area, options.max_area, options.per_image, options.seed, options.limit)
-    number = 0
-    for predictor in _predictors(options, session):
-        for spec, kind in product(datasets, _prompts(options)):
-            title = f"{predictor.name}, {_short(spec)}, {kind}"
+    for predictor in _predictors(options, plan, session):
+        choices: list[Choice] = plan.choices if predictor.is_model else ["single"]
+        for spec, kind, choice in product(datasets, plan.prompts, choices):
+            title = ", ".join([predictor.name, short_name(spec), kind, *(["oracle"] * (choice == "oracle"))])
             extremes = Extremes()
             try:
                 result = evaluate_prompted(
                     predictor,
                     datasets[spec],
                     prompt=kind,
-                    clicks=options.clicks,
-                    selection=selection,
+                    clicks=plan.counts,
+                    click=options.click,
+                    choice=choice,
+                    selection=plan.selection,
                     data_name=spec,
                     track=partial(session.track, title=title),
-                    observe=extremes if options.pictures else lambda observation: None,
+                    observe=extremes if report else lambda observation: None,
                     on_failure=session.fail,
                 )
             except MaskwrightError as error:
                 session.fail(title, error)
                 continue
-            if options.pictures:
-                # Numbered, since two datasets' folders may have the same name.
-                number += 1
-                extremes.write(options.pictures / re.sub(r"[^\w.=]+", "-", f"{number} {title}"))
+            if report:
+                report.add(title, extremes)
             yield result
 
 
-def _predictors(options: Prompted, session: Session) -> Iterator[Predictor]:
+def _predictors(options: Prompted, plan: Plan, session: Session) -> Iterator[Predictor]:
     """Load the models one after the other, then give the baselines."""
     from maskwright.methods.baselines import baseline
 
-    for name in _values(options.model):
+    for name in plan.models:
         try:
-            yield _load(name, options)
+            yield _load(name, options, plan)
         except MaskwrightError as error:
             session.fail(name, error)
-    for name in _values(options.baseline):
+    for name in plan.baselines:
         yield baseline(name)
 
 
-def _load(name: str, options: Prompted) -> Predictor:
+def _load(name: str, options: Prompted, plan: Plan) -> Predictor:
     # The model libraries take seconds to import, and baselines do without.
     from maskwright.methods.prediction import ModelPredictor
     from maskwright.models.registry import load
@@ -196,57 +195,31 @@ def _load(name: str, options: Prompted) -> Predictor:
         device=options.device,
         offline=options.offline,
     )
-    return ModelPredictor(segmenter, name, options.multimask, options.hq)
+    if plan.protocol == "hq" and plan.hq != "off" and segmenter.model.family not in HQ_FAMILIES:
+        raise ConfigError(
+            f"{name} is of the family {segmenter.model.family}, which has no HQ token to measure with "
+            "--protocol hq. For its own masks under that protocol add --hq off; for a model with the token, "
+            f"see `maskwright train hq --model {name}`."
+        )
+    return ModelPredictor(segmenter, name, options.multimask, plan.hq, stretch=plan.protocol == "hq")
 
 
-def _values(groups: tuple[tuple[T, ...], ...]) -> list[T]:
-    """All values of an option that may be repeated, each once."""
-    return list(dict.fromkeys(value for group in groups for value in group))
-
-
-def _prompts(options: Prompted) -> list[PromptKind]:
-    return _values(options.prompt) or ["box"]
-
-
-def _as_json(
-    options: Prompted, results: Sequence[PromptedResult], gaps: Sequence[Difference]
-) -> dict[str, Any]:
+def _as_json(plan: Plan, comparison: Comparison) -> dict[str, Any]:
     """One result is given flat; several are a list under "results"."""
-    methods = len(_values(options.model)) + len(_values(options.baseline))
-    if methods == len(_values(options.data)) == len(_prompts(options)) == 1:
-        return results[0].to_json() if results else {}
+    if plan.combinations == 1:
+        return comparison.results[0].to_json() if comparison.results else {}
     return {
-        "results": [result.to_json() for result in results],
-        "differences": [asdict(gap) for gap in gaps],
+        "results": [result.to_json() for result in comparison.results],
+        "differences": [gap.to_json() for gap in comparison.gaps],
+        "means": [mean.to_json() for mean in comparison.means],
     }
 
 
-def _table(results: Sequence[PromptedResult]) -> Table:
-    table = Table("data", "prompt", "method", "masks", "mIoU [95 %]", "boundary IoU [95 %]", "s / image")
-    for row, result in enumerate(results):
-        following = results[row + 1] if row + 1 < len(results) else None
-        table.add_row(
-            _short(result.data),
-            result.prompt,
-            result.name,
-            str(len(result.scores)),
-            _number(result.miou, result.miou_interval),
-            _number(result.boundary_iou, result.boundary_iou_interval),
-            f"{result.timing.per_image:.3f}",
-            end_section=following is None
-            or following.data != result.data
-            or following.prompt != result.prompt,
-        )
+def _rich(content: TextTable) -> Table:
+    table = Table(*content.headings, title=content.title, title_justify="left")
+    for column in table.columns[content.numbers_from :]:
+        column.justify = "right"
+    for group in content.groups:
+        for row in group:
+            table.add_row(*row, end_section=row is group[-1])
     return table
-
-
-def _number(value: float, interval: tuple[float, float], sign: str = "") -> str:
-    low, high = interval
-    return f"{value:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
-
-
-def _short(spec: str) -> str:
-    """A dataset's line without the folders above its own."""
-    kind, _, rest = spec.partition(":")
-    folder, question, options = rest.partition("?")
-    return f"{kind}:{Path(folder).name}{question}{options}"

@@ -4,8 +4,8 @@ The protocol, the same for models and baselines: from every image of a dataset a
 are drawn among those that cover between `min_area` and `max_area` of it. Each is asked for with the tight
 box of its true mask, or with one click at its centre (the pixel farthest from its outline). With `clicks`
 above 1 the predictor is then corrected: a further click at the centre of the largest connected error, its
-previous logits fed back (SAM, appendix A). Scores are means over objects; their intervals come from
-resampling images.
+previous logits fed back (SAM, appendix A). Every object goes through one such sequence, and every count of
+clicks is scored on the way. Scores are means over objects; their intervals come from resampling images.
 """
 
 from __future__ import annotations
@@ -16,12 +16,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from maskwright.data.prompts import center_point, corrective_point, tight_box
 from maskwright.errors import ConfigError, InputError, MaskwrightError
-from maskwright.methods.prediction import PredictedMask, Predictor
-from maskwright.methods.scores import MaskScore, PromptedResult, PromptKind, Selection, Timing
+from maskwright.methods.asking import Asking, box_rule, closest
+from maskwright.methods.prediction import CandidatePredictor, PredictedMask, Predictor
+from maskwright.methods.scores import (
+    Choice,
+    ClickKind,
+    MaskScore,
+    PromptedResult,
+    PromptKind,
+    Selection,
+    Timing,
+)
 from maskwright.metrics.boundaries import boundary_iou
 from maskwright.metrics.regions import iou
 from maskwright.types import BoolArray, Image, Prompts, Sample
@@ -43,7 +50,9 @@ def evaluate_prompted(
     dataset: Sequence[Sample],
     *,
     prompt: PromptKind = "box",
-    clicks: int = 1,
+    clicks: int | Sequence[int] = 1,
+    click: ClickKind = "center",
+    choice: Choice = "single",
     selection: Selection | None = None,
     data_name: str = "dataset",
     track: Callable[[Sequence[int]], Iterable[int]] = iter,
@@ -56,7 +65,10 @@ def evaluate_prompted(
         predictor: `ModelPredictor`, or a baseline.
         dataset: samples; one that cannot be read is noted under `failures` and the run goes on.
         prompt: what each object is asked for with.
-        clicks: how many prompts an object gets, the first included; above 1 they are corrections.
+        clicks: how many prompts an object gets, the first included; above 1 they are corrections. Several
+            counts, such as (1, 3, 5), are points of one sequence of clicks.
+        click: where clicks go; see `Asking`.
+        choice: whose choice a mask is, the predictor's or the truth's; see `Asking`.
         selection: which objects.
         data_name: what the result calls the dataset.
         track: wraps the images' indices, for a progress bar.
@@ -64,16 +76,16 @@ def evaluate_prompted(
         on_failure: called with the name of an image that could not be evaluated, and why.
 
     Raises:
-        ConfigError: for corrections with a predictor that does not understand them.
+        ConfigError: for corrections with a predictor that does not understand them, the best of several masks
+            with one that gives only one, or counts that do not rise.
         MaskwrightError: any that the predictor raises for its very first prompt.
         InputError: when no object at all could be evaluated.
     """
     selection = selection or Selection()
-    if clicks < 1 or (clicks > 1 and not predictor.takes_corrections):
-        raise ConfigError(
-            f"{predictor.name} takes one prompt an object; evaluate it with 1 click, not {clicks}."
-        )
-    run = _Run(predictor, prompt, clicks, observe)
+    counts = (clicks,) if isinstance(clicks, int) else tuple(clicks)
+    asking = Asking(prompt, counts, click, choice, box_rule(predictor))
+    _check(predictor, asking)
+    run = _Run(predictor, asking, observe)
     failures: list[tuple[str, str]] = []
     chosen = _spread(len(dataset), selection.limit)
     for index in track(chosen):
@@ -102,7 +114,9 @@ def evaluate_prompted(
         settings=predictor.settings,
         data=data_name,
         prompt=prompt,
-        clicks=clicks,
+        counts=counts,
+        click=click,
+        choice=choice,
         selection=selection,
         scores=tuple(run.scores),
         images=len(run.prepare_seconds),
@@ -114,9 +128,19 @@ def evaluate_prompted(
 def choose_objects(sample: Sample, index: int, selection: Selection) -> list[int]:
     """Which of a sample's masks are asked for, in their order; `index` is its place in the dataset."""
     shares = sample.masks.reshape(len(sample.ids), -1).mean(axis=1) if sample.ids else np.zeros(0)
-    fit = np.flatnonzero((shares >= selection.min_area) & (shares <= selection.max_area))
+    # What has no pixel cannot be asked for, whatever the smallest share.
+    fit = np.flatnonzero((shares > 0) & (shares >= selection.min_area) & (shares <= selection.max_area))
     rng = np.random.default_rng((selection.seed, index))
     return sorted(int(k) for k in rng.permutation(fit)[: selection.per_image])
+
+
+def _check(predictor: Predictor, asking: Asking) -> None:
+    if asking.clicks > 1 and not predictor.takes_corrections:
+        raise ConfigError(
+            f"{predictor.name} takes one prompt an object; evaluate it with 1 click, not {asking.clicks}."
+        )
+    if asking.choice == "oracle" and not isinstance(predictor, CandidatePredictor):
+        raise ConfigError(f"{predictor.name} gives one mask a prompt: there is no best of several.")
 
 
 class _WarmUpError(Exception):
@@ -130,12 +154,9 @@ class _WarmUpError(Exception):
 class _Run:
     """Scores and timings gathered image by image."""
 
-    def __init__(
-        self, predictor: Predictor, prompt: PromptKind, clicks: int, observe: Callable[[Observation], None]
-    ) -> None:
+    def __init__(self, predictor: Predictor, asking: Asking, observe: Callable[[Observation], None]) -> None:
         self.predictor = predictor
-        self.prompt = prompt
-        self.clicks = clicks
+        self.asking = asking
         self.observe = observe
         self.warm = False
         self.scores: list[MaskScore] = []
@@ -144,7 +165,7 @@ class _Run:
 
     def add(self, sample: Sample, objects: Sequence[int]) -> None:
         """Evaluate some objects of one image, at least one."""
-        prompts = [first_prompt(sample.masks[k], self.prompt) for k in objects]
+        prompts = [self.asking.first(sample.masks[k]) for k in objects]
         if not self.warm:
             self._warm_up(sample.image, prompts[0])
         start = time.perf_counter()
@@ -153,8 +174,9 @@ class _Run:
         observations, prompt_seconds = [], []
         for k, prompt in zip(objects, prompts, strict=True):
             start = time.perf_counter()
-            predicted = self.predictor.predict(prepared, prompt)
+            answers = self._ask(prepared, prompt)
             prompt_seconds.append(time.perf_counter() - start)
+            predicted = closest(answers, sample.masks[k])
             observations.append(self._correct(sample, k, prepared, prompt, predicted))
         # Only now, so that an image that fails half-way leaves nothing behind.
         self.prepare_seconds.append(prepare_seconds)
@@ -166,10 +188,17 @@ class _Run:
     def _warm_up(self, image: Image, prompt: Prompts) -> None:
         """Ask once without counting it: the first call of a model allocates and compiles."""
         try:
-            self.predictor.predict(self.predictor.prepare(image), prompt)
+            self._ask(self.predictor.prepare(image), prompt)
         except MaskwrightError as error:
             raise _WarmUpError(error) from error
         self.warm = True
+
+    def _ask(self, prepared: Any, prompt: Prompts) -> list[PredictedMask]:  # noqa: ANN401
+        """The one answer, or all of those among which the truth chooses."""
+        if self.asking.choice == "oracle":
+            assert isinstance(self.predictor, CandidatePredictor)
+            return self.predictor.candidates(prepared, prompt)
+        return [self.predictor.predict(prepared, prompt)]
 
     def _correct(
         self,
@@ -183,11 +212,11 @@ class _Run:
         truth = sample.masks[k]
         ious = [float(iou(predicted.mask, truth))]
         bands = [float(boundary_iou(predicted.mask, truth))]
-        for _ in range(self.clicks - 1):
-            corrected = corrected_prompt(prompt, predicted, truth)
+        for _ in range(self.asking.clicks - 1):
+            corrected = self.asking.corrected(prompt, predicted, truth)
             if corrected is not prompt:
                 prompt = corrected
-                predicted = self.predictor.predict(prepared, prompt)
+                predicted = closest(self._ask(prepared, prompt), truth)
             ious.append(float(iou(predicted.mask, truth)))
             bands.append(float(boundary_iou(predicted.mask, truth)))
         score = MaskScore(
@@ -200,29 +229,6 @@ class _Run:
             boundary_iou_by_click=tuple(bands),
         )
         return Observation(sample.image, truth, prompt, predicted, score)
-
-
-def first_prompt(truth: BoolArray, kind: PromptKind) -> Prompts:
-    """The tight box of a mask, or one click at its centre."""
-    if kind == "box":
-        return Prompts(boxes=torch.from_numpy(tight_box(truth))[None])
-    click = torch.from_numpy(center_point(truth))[None, None]
-    return Prompts(points=click, labels=torch.ones(1, 1, dtype=torch.long))
-
-
-def corrected_prompt(prompt: Prompts, predicted: PredictedMask, truth: BoolArray) -> Prompts:
-    """The prompt with one more click, at the centre of the largest error, and the previous logits.
-
-    Where the mask is already right, the prompt is returned as it is.
-    """
-    correction = corrective_point(truth, predicted.mask)
-    if correction is None:
-        return prompt
-    assert predicted.low_res is not None, "a predictor that takes corrections gives logits"
-    points, labels = torch.from_numpy(correction[0])[None, None], torch.tensor([[correction[1]]])
-    if prompt.points is not None and prompt.labels is not None:
-        points, labels = torch.cat([prompt.points, points], 1), torch.cat([prompt.labels, labels], 1)
-    return Prompts(points, labels, prompt.boxes, predicted.low_res[None].float().cpu())
 
 
 def _spread(count: int, limit: int | None) -> list[int]:

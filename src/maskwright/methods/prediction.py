@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
-from maskwright.types import BoolArray, Embedding, HQMode, Image, Prompts
+from maskwright.errors import InputError
+from maskwright.types import BoolArray, Embedding, Geometry, HQMode, Image, Masks, Prompts
 
 if TYPE_CHECKING:
     from maskwright.models.segmenter import Segmenter
@@ -55,6 +58,14 @@ class Predictor(Protocol):
         """Find the object of one prompt (`len(prompt) == 1`) in a prepared image."""
 
 
+@runtime_checkable
+class CandidatePredictor(Predictor, Protocol):
+    """A predictor that gives several masks for a prompt that may mean several things."""
+
+    def candidates(self, prepared: Any, prompt: Prompts) -> list[PredictedMask]:  # noqa: ANN401
+        """All its masks of one prompt, of which `predict` would give one."""
+
+
 @dataclass(frozen=True)
 class ModelPredictor:
     """A model as a `Predictor`.
@@ -65,12 +76,15 @@ class ModelPredictor:
         multimask: ask for three masks and keep the one the model believes best. Corrections (prompts with
             a previous mask) are no longer ambiguous and get the single mask, as in SAM's own training.
         hq: which logits of an HQ model; see `Segmenter.decode`.
+        stretch: show the model the image stretched to its square, whatever it does by itself, as HQ-SAM's
+            evaluation does; with hq="only" and boxes that is its published protocol.
     """
 
     segmenter: Segmenter
     name: str
     multimask: bool = False
     hq: HQMode = "sum"
+    stretch: bool = False
 
     is_model = True
     takes_corrections = True
@@ -78,16 +92,45 @@ class ModelPredictor:
     @property
     def settings(self) -> dict[str, Any]:
         """How the model is asked."""
-        return {"multimask": self.multimask, "hq": self.hq}
+        return {"multimask": self.multimask, "hq": self.hq, "stretch": self.stretch}
 
     @torch.no_grad()
     def prepare(self, image: Image) -> Embedding:
         """Encode the image."""
-        return self.segmenter.embed(image)
+        if not self.stretch:
+            return self.segmenter.embed(image)
+        side = self.segmenter.model.image_size
+        pixels = cv2.resize(image.pixels, (side, side), interpolation=cv2.INTER_LINEAR)
+        embedding = self.segmenter.embed(Image(np.asarray(pixels, np.uint8), image.source))
+        # The model has seen a square; prompts and masks are those of the image.
+        return replace(embedding, geometry=Geometry(image.size, side, "stretch"))
 
     @torch.no_grad()
     def predict(self, prepared: Embedding, prompt: Prompts) -> PredictedMask:
         """Decode one prompt and bring the mask to the image's size."""
         multimask = self.multimask and prompt.masks is None
-        masks = self.segmenter.decode(prepared, prompt, multimask=multimask, hq=self.hq).best()
-        return PredictedMask(masks.binary()[0, 0], float(masks.iou[0, 0]), masks.low_res[0, 0])
+        return _predicted(self._decode(prepared, prompt, multimask).best())[0]
+
+    @torch.no_grad()
+    def candidates(self, prepared: Embedding, prompt: Prompts) -> list[PredictedMask]:
+        """The three masks for an ambiguous prompt.
+
+        Raises:
+            InputError: for a model that gives only one.
+        """
+        found = _predicted(self._decode(prepared, prompt, multimask=True))
+        if len(found) == 1:
+            raise InputError(
+                f"{self.name} gives one mask a prompt with hq={self.hq!r}, so there is no best of three; "
+                "ask for its one output, or for SAM's own three masks with hq='off'."
+            )
+        return found
+
+    def _decode(self, prepared: Embedding, prompt: Prompts, multimask: bool) -> Masks:
+        return self.segmenter.decode(prepared, prompt, multimask=multimask, hq=self.hq)
+
+
+def _predicted(masks: Masks) -> list[PredictedMask]:
+    """The M masks of a single prompt."""
+    columns = zip(masks.binary()[0], masks.iou[0], masks.low_res[0], strict=True)
+    return [PredictedMask(mask, float(iou), low_res) for mask, iou, low_res in columns]

@@ -1,16 +1,23 @@
-"""What an evaluation gives: a score per mask, their means with intervals, and the same as JSON."""
+"""What an evaluation gives: a score per mask, their means with intervals, and the same as JSON.
+
+Axes: n masks, C clicks (the first prompt included), 2 metrics: IoU and boundary IoU.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from maskwright.metrics.statistics import bootstrap_interval
+from maskwright.metrics.statistics import percentile_interval, resampled_means
 
 PromptKind = Literal["box", "point"]
+ClickKind = Literal["center", "edge"]
+Choice = Literal["single", "oracle"]
 Interval = tuple[float, float]
 
 
@@ -21,14 +28,14 @@ class Selection:
     Args:
         min_area: smallest share of the image an object may cover.
         max_area: largest share.
-        per_image: at most this many objects of one image, drawn at random.
+        per_image: at most this many objects of one image, drawn at random; None takes all.
         seed: of that draw; an image's draw depends on nothing but the seed and its place in the dataset.
         limit: at most this many images, spread evenly over the dataset; None takes all.
     """
 
     min_area: float = 0.005
     max_area: float = 0.6
-    per_image: int = 2
+    per_image: int | None = 2
     seed: int = 0
     limit: int | None = None
 
@@ -74,7 +81,99 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class PromptedResult:
+class Step:
+    """Mean scores after a number of prompts, with 95 % bootstrap intervals (images resampled).
+
+    Of a `Difference` they are mean differences.
+    """
+
+    click: int
+    miou: float
+    miou_ci95: Interval
+    boundary_iou: float
+    boundary_iou_ci95: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """All scores of one dataset: `values` (n, 2, C), and the image of each mask."""
+
+    values: npt.NDArray[np.float64]
+    images: tuple[str, ...]
+
+
+def curve(sets: Sequence[ScoreTable], seed: int = 0) -> tuple[Step, ...]:
+    """The unweighted mean over datasets of their mean scores, after each click.
+
+    Args:
+        sets: at least one dataset, all with the same number of clicks. The images of each are resampled by
+            themselves, and every resample's means are averaged.
+        seed: of the resampling.
+    """
+    clicks = sets[0].values.shape[2]
+    means = np.mean([table.values.mean(axis=0) for table in sets], axis=0)
+    drawn = [
+        # One set alone keeps the plain seed; several must not be drawn in step.
+        resampled_means(
+            table.values.reshape(-1, 2 * clicks), table.images, seed=(seed, place) if place else seed
+        )
+        for place, table in enumerate(sets)
+    ]
+    low, high = (end.reshape(2, clicks) for end in percentile_interval(np.mean(drawn, axis=0)))
+    return tuple(
+        Step(
+            click=number + 1,
+            miou=float(means[0, number]),
+            miou_ci95=(float(low[0, number]), float(high[0, number])),
+            boundary_iou=float(means[1, number]),
+            boundary_iou_ci95=(float(low[1, number]), float(high[1, number])),
+        )
+        for number in range(clicks)
+    )
+
+
+class Measured:
+    """What has a curve: figures after its last click stand for the whole."""
+
+    curve: tuple[Step, ...]
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU after the last click."""
+        return self.curve[-1].miou
+
+    @property
+    def boundary_iou(self) -> float:
+        """Mean boundary IoU after the last click."""
+        return self.curve[-1].boundary_iou
+
+    @property
+    def miou_interval(self) -> Interval:
+        """95 % bootstrap interval of the mean IoU, images resampled."""
+        return self.curve[-1].miou_ci95
+
+    @property
+    def boundary_iou_interval(self) -> Interval:
+        """95 % bootstrap interval of the mean boundary IoU, images resampled."""
+        return self.curve[-1].boundary_iou_ci95
+
+    def by_click(self) -> list[dict[str, Any]]:
+        """Mean scores with their intervals after each click."""
+        return [asdict(step) for step in self.curve]
+
+    def figures(self) -> dict[str, Any]:
+        """The means after the last click and the whole curve, as JSON holds them."""
+        return {
+            "miou": self.miou,
+            "miou_ci95": self.miou_interval,
+            "boundary_iou": self.boundary_iou,
+            "boundary_iou_ci95": self.boundary_iou_interval,
+            "by_click": self.by_click(),
+        }
+
+
+@dataclass(frozen=True)
+class PromptedResult(Measured):
     """The outcome of `evaluate_prompted` for one predictor on one dataset.
 
     Args:
@@ -83,7 +182,9 @@ class PromptedResult:
         settings: the predictor's.
         data: what was evaluated on.
         prompt: what was asked with first.
-        clicks: how many prompts each object got, the first included.
+        counts: after how many prompts figures were asked for, the first prompt included.
+        click: where the clicks went.
+        choice: whether the predictor chose among its masks, or the truth did.
         selection: which objects were asked for.
         scores: one per mask.
         images: how many images had an object to ask for.
@@ -96,7 +197,9 @@ class PromptedResult:
     settings: dict[str, Any]
     data: str
     prompt: PromptKind
-    clicks: int
+    counts: tuple[int, ...]
+    click: ClickKind
+    choice: Choice
     selection: Selection
     scores: tuple[MaskScore, ...]
     images: int
@@ -104,24 +207,19 @@ class PromptedResult:
     failures: tuple[tuple[str, str], ...]
 
     @property
-    def miou(self) -> float:
-        """Mean IoU over masks."""
-        return _mean(score.iou for score in self.scores)
+    def clicks(self) -> int:
+        """How many prompts each object got, the first included."""
+        return self.counts[-1]
 
-    @property
-    def boundary_iou(self) -> float:
-        """Mean boundary IoU over masks."""
-        return _mean(score.boundary_iou for score in self.scores)
+    def table(self) -> ScoreTable:
+        """The scores as an array."""
+        values = [(score.iou_by_click, score.boundary_iou_by_click) for score in self.scores]
+        return ScoreTable(np.array(values, np.float64), tuple(score.image for score in self.scores))
 
-    @property
-    def miou_interval(self) -> Interval:
-        """95 % bootstrap interval of the mean IoU, images resampled."""
-        return self._interval([score.iou for score in self.scores])
-
-    @property
-    def boundary_iou_interval(self) -> Interval:
-        """95 % bootstrap interval of the mean boundary IoU, images resampled."""
-        return self._interval([score.boundary_iou for score in self.scores])
+    @cached_property
+    def curve(self) -> tuple[Step, ...]:  # type: ignore[override]
+        """Mean scores after each click."""
+        return curve([self.table()], self.selection.seed)
 
     def to_json(self) -> dict[str, Any]:
         """What `--json` holds for one predictor on one dataset."""
@@ -131,91 +229,14 @@ class PromptedResult:
             "data": self.data,
             "prompt": self.prompt,
             "clicks": self.clicks,
+            "click_counts": self.counts,
+            "click": self.click,
+            "choice": self.choice,
             "n": len(self.scores),
             "images": self.images,
-            "miou": self.miou,
-            "miou_ci95": self.miou_interval,
-            "boundary_iou": self.boundary_iou,
-            "boundary_iou_ci95": self.boundary_iou_interval,
+            **self.figures(),
             "seconds_per_image": self.timing.per_image,
             "seconds_prepare": self.timing.prepare,
             "seconds_prompt": self.timing.prompt,
-            "by_click": self.by_click(),
         }
         return content | asdict(self.selection) | {"per_mask": [asdict(score) for score in self.scores]}
-
-    def by_click(self) -> list[dict[str, float]]:
-        """Mean scores after each click."""
-        ious = np.mean([score.iou_by_click for score in self.scores], axis=0)
-        boundaries = np.mean([score.boundary_iou_by_click for score in self.scores], axis=0)
-        return [
-            {"click": number, "miou": float(one), "boundary_iou": float(other)}
-            for number, (one, other) in enumerate(zip(ious, boundaries, strict=True), 1)
-        ]
-
-    def _interval(self, values: Sequence[float]) -> Interval:
-        return bootstrap_interval(values, [score.image for score in self.scores], seed=self.selection.seed)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How much better one predictor is than another on the objects both were asked for.
-
-    Args:
-        name, other: the two predictors.
-        data, prompt: what both were measured on.
-        n: objects both were asked for.
-        miou, boundary_iou: mean differences, positive where `name` is better.
-        miou_ci95, boundary_iou_ci95: 95 % bootstrap intervals of these, images resampled.
-    """
-
-    name: str
-    other: str
-    data: str
-    prompt: PromptKind
-    n: int
-    miou: float
-    miou_ci95: Interval
-    boundary_iou: float
-    boundary_iou_ci95: Interval
-
-
-def differences(results: Sequence[PromptedResult]) -> list[Difference]:
-    """Compare the first predictor with each other one measured on the same data with the same prompt."""
-    firsts: dict[tuple[str, PromptKind], PromptedResult] = {}
-    found = []
-    for result in results:
-        first = firsts.setdefault((result.data, result.prompt), result)
-        if first is not result:
-            found.append(_difference(first, result))
-    return [difference for difference in found if difference is not None]
-
-
-def _difference(one: PromptedResult, other: PromptedResult) -> Difference | None:
-    """Compare mask by mask, which tells far more than two means with their intervals do."""
-    theirs = {(score.image, score.segment): score for score in other.scores}
-    pairs = [
-        (score, theirs[score.image, score.segment])
-        for score in one.scores
-        if (score.image, score.segment) in theirs
-    ]
-    if not pairs:
-        return None
-    images = [score.image for score, _ in pairs]
-    ious = [ours.iou - others.iou for ours, others in pairs]
-    bands = [ours.boundary_iou - others.boundary_iou for ours, others in pairs]
-    return Difference(
-        name=one.name,
-        other=other.name,
-        data=one.data,
-        prompt=one.prompt,
-        n=len(pairs),
-        miou=_mean(ious),
-        miou_ci95=bootstrap_interval(ious, images, seed=one.selection.seed),
-        boundary_iou=_mean(bands),
-        boundary_iou_ci95=bootstrap_interval(bands, images, seed=one.selection.seed),
-    )
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.mean(list(values)))

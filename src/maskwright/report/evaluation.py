@@ -34,15 +34,17 @@ class Extremes:
         self.worst = sorted([*self.worst, observation], key=_iou)[: self.count]
         self.best = sorted([*self.best, observation], key=_iou, reverse=True)[: self.count]
 
-    def write(self, folder: Path) -> list[Path]:
-        """Write `worst-1.png` … and `best-1.png` … into a folder, which is made; worst and best first."""
+    def write(self, folder: Path) -> dict[str, list[ByteArray]]:
+        """Write `worst-1.png` … and `best-1.png` … into a folder, which is made; return the pictures."""
         make_folder(folder)
-        written = []
-        for kind, kept in (("worst", self.worst), ("best", self.best)):
-            for rank, observation in enumerate(kept, 1):
-                written.append(folder / f"{kind}-{rank}.png")
-                write_png(written[-1], picture(observation))
-        return written
+        pictures = {
+            kind: [picture(observation) for observation in kept]
+            for kind, kept in (("worst", self.worst), ("best", self.best))
+        }
+        for kind, drawn in pictures.items():
+            for rank, pixels in enumerate(drawn, 1):
+                write_png(folder / f"{kind}-{rank}.png", pixels)
+        return pictures
 
 
 def picture(observation: Observation) -> ByteArray:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from maskwright.io.files import write_bytes
+from maskwright.io.images import write_png
+from maskwright.types import ByteArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Rows = list[dict[str, Any]]
 
@@ -21,12 +24,7 @@ def draw_curves(steps: Rows, evaluations: Rows, path: Path) -> None:
         evaluations: rows with "step" and metrics named "val_…".
         path: PNG to write.
     """
-    # The canvas is used directly: pyplot would keep state in the process and may open a window.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 3.6), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 3.6)
     losses, metrics, rate = figure.subplots(1, 3)
     for name in _names(steps, "loss"):
         _line(losses, steps, name, smooth=True)
@@ -39,9 +37,27 @@ def draw_curves(steps: Rows, evaluations: Rows, path: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines and axes is not rate:
             axes.legend(fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    write_bytes(path, buffer.getvalue())
+    write_png(path, rendered(figure))
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, ready to be drawn on."""
+    # The canvas is used directly: pyplot would keep state in the process and may open a window.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=110)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def rendered(figure: Figure) -> ByteArray:
+    """The pixels (H, W, 3) of a figure made by `new_figure`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    assert isinstance(figure.canvas, FigureCanvasAgg)
+    figure.canvas.draw()  # type: ignore[no-untyped-call]
+    return np.array(figure.canvas.buffer_rgba(), np.uint8)[..., :3]  # type: ignore[no-untyped-call]
 
 
 def _names(rows: Rows, start: str) -> list[str]:
