@@ -339,7 +339,8 @@ class Maps:
         return self.shape[0]
 
     def __getitem__(self, index: int | slice | Sequence[int] | npt.NDArray[Any]) -> FloatArray:
-        rows = np.arange(len(self))[index if isinstance(index, slice) else np.asarray(index)]
+        chosen = index if isinstance(index, slice) else np.asarray(index, None if np.size(index) else np.intp)
+        rows = np.arange(len(self))[chosen]
         if rows.ndim == 0:
             return self.make(int(rows))
         maps = np.empty((len(rows), *self.shape[1:]), np.float32)

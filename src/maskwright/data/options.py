@@ -39,6 +39,17 @@ def natural(value: str) -> int:
     return int(value)
 
 
+def number(value: str) -> float:
+    """A number from 0, such as 0.95."""
+    try:
+        parsed = float(value)
+    except ValueError:
+        parsed = -1.0
+    if not 0 <= parsed < float("inf"):
+        raise ValueError("must be a number from 0")
+    return parsed
+
+
 def number_list(value: str) -> tuple[int, ...]:
     """Whole numbers separated by commas; empty text is no number."""
     try:

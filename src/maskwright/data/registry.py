@@ -8,10 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from maskwright.data import bsds, coco, davis, labels, pairs
+from maskwright.data import bsds, coco, davis, labelled, labels, pairs
 from maskwright.data.dataset import Dataset
 from maskwright.data.mixture import fold_by_image
-from maskwright.data.options import Option, choice, fold, names, natural, number_list, text, whole, yes_no
+from maskwright.data.options import (
+    Option,
+    choice,
+    fold,
+    names,
+    natural,
+    number,
+    number_list,
+    text,
+    whole,
+    yes_no,
+)
 from maskwright.errors import DatasetError, suggestion
 
 
@@ -29,6 +40,17 @@ _DAVIS_OPTIONS = {
     "sequences": Option(names, "only these sequences, separated by commas"),
     "exclude": Option(names, "all sequences but these"),
     "every": Option(natural, "only frames whose number is a multiple of this"),
+}
+
+
+_AREA_OPTIONS = {
+    "min_ratio": Option(
+        number, "smallest mask, in hundreds of pixels with the crop's longer side at 1024 (1)"
+    ),
+    "max_ratio": Option(number, "largest mask, as a share of its crop (default 0.95)"),
+}
+_REFINE_OPTION = {
+    "min_refine_ratio": Option(number, "smallest mask with an uncertainty, like min_ratio (default 100)")
 }
 
 
@@ -100,6 +122,20 @@ KINDS: dict[str, Kind] = {
             "annotations": Option(text, "the JSON file (default the only one)"),
             "images": Option(text, "folder of the photos (default after the JSON file's name, or images)"),
             "crowd": Option(choice("skip", "keep"), "what to do with crowd regions (default skip)"),
+        },
+    ),
+    "labelled": Kind(
+        "photos labelled by a model, with soft masks and uncertainty",
+        labelled.TREE,
+        labelled.LabelledSet,
+        {
+            **_AREA_OPTIONS,
+            **_REFINE_OPTION,
+            "target": Option(
+                choice("label", "refined"), "whose masks: the model's (default) or the refiner's"
+            ),
+            "images": Option(text, "folder that holds the photos now, if they have moved"),
+            "partial": Option(yes_no, "take the finished part of a run that is still going"),
         },
     ),
     "dis5k": _hqseg("dis5k", "finely structured objects"),

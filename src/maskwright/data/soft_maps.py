@@ -5,13 +5,16 @@ h w low resolution; H W the photo.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 
 from maskwright.io.label_shards import to_logits
-from maskwright.types import ByteArray, FloatArray, Geometry, Resize
+from maskwright.types import ByteArray, FloatArray, Geometry, Maps, Resize
 
 
 @dataclass(frozen=True)
@@ -51,3 +54,50 @@ class Place:
         whole = np.zeros(self.size, np.float32)
         whole[y : y + height, x : x + width] = inside
         return whole
+
+
+@dataclass(frozen=True, eq=False)
+class SoftMask:
+    """One machine-made mask's probability and, where there is one, the refiner's.
+
+    Args:
+        place: where both lie.
+        label: (h, w) uint8, the model's probability s.
+        refined: (h, w) uint8, the refiner's probability r, or None.
+    """
+
+    place: Place
+    label: ByteArray
+    refined: ByteArray | None
+
+    def probability(self) -> FloatArray:
+        """σ(s), (H, W)."""
+        return self.place.to_image(self.label)
+
+    def best(self) -> FloatArray:
+        """σ(r) where the mask was refined, else σ(s), (H, W)."""
+        return self.place.to_image(self.label if self.refined is None else self.refined)
+
+    def uncertainty(self) -> FloatArray:
+        """|σ(s) - σ(r)|, and 0 for a mask that was not refined, (H, W) (SUM, eq. 3)."""
+        if self.refined is None:
+            return np.zeros(self.place.size, np.float32)
+        difference = self.probability()
+        difference -= self.best()
+        return np.abs(difference, out=difference)
+
+
+@dataclass(frozen=True, eq=False)
+class SoftMasks:
+    """The soft masks of one photo of `size` (H, W), and their maps."""
+
+    size: tuple[int, int]
+    masks: Sequence[SoftMask]
+
+    def maps(self, kind: Literal["probability", "best", "uncertainty"]) -> Maps:
+        """What `SoftMask` has under that name, of all masks: (K, H, W)."""
+        return Maps((len(self.masks), *self.size), partial(self._make, kind))
+
+    def _make(self, kind: str, index: int) -> FloatArray:
+        result: FloatArray = getattr(self.masks[index], kind)()
+        return result

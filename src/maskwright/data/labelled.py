@@ -1,0 +1,235 @@
+"""Labelled sets: what `maskwright label masks` and `label refine` leave in a folder.
+
+Each photo has its machine-made masks, their soft form σ(s), and, once refined, the uncertainty
+u = |σ(s) - σ(r)| (SUM, Liu et al. 2024, eq. 3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from maskwright.data.area import AreaFilter
+from maskwright.data.dataset import Dataset, SampleError
+from maskwright.data.files import require_folders
+from maskwright.data.soft_maps import Place, SoftMask, SoftMasks
+from maskwright.errors import DatasetError, MaskError
+from maskwright.io.byte_maps import decode_map
+from maskwright.io.files import confine, read_json, require_file
+from maskwright.io.images import read_image
+from maskwright.io.label_shards import MAX_MAP_PIXELS, MaskRow, read_masks, read_refined
+from maskwright.io.records import read_records
+from maskwright.io.rle import RLE
+from maskwright.types import BoolArray, ByteArray, Sample
+
+TREE = """\
+  FOLDER/                     as `maskwright label masks PHOTOS --out FOLDER` makes it
+    set.json
+    plan.jsonl, ledger.jsonl
+    masks/00000.parquet
+    refined/00000.parquet     after `maskwright label refine FOLDER`"""
+
+
+@dataclass(frozen=True)
+class _Item:
+    name: str
+    path: Path
+    shard: int
+
+
+class LabelledSet(Dataset):
+    """The photos of a labelled set, each with the masks that pass the area filters.
+
+    A sample's ids are the masks' numbers in their photo. `soft` is σ(s), and `uncertainty` is u where the set
+    was refined, or else None; both are `Maps`. Masks below `min_refine_ratio`, and those the refiner has no
+    row for, have u = 0. Photos that could not be labelled are no items.
+
+    Args:
+        root: the folder.
+        min_ratio: keep masks of this size; see `AreaFilter` for these three.
+        min_refine_ratio: masks of this size have an uncertainty.
+        max_ratio: keep masks that cover at most this share of their crop.
+        target: "label": masks as the model made them. "refined": refined masks in their place where there
+            are any, taken as they are: `soft` is then σ(r), and `uncertainty` None.
+        images: folder that holds the photos by their names in the plan, if they are not where they were.
+        partial: take the finished shards of a run that is still going.
+
+    Raises:
+        DatasetError: no labelled set of masks, or one that is not finished.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        min_ratio: float = 1.0,
+        min_refine_ratio: float = 100.0,
+        max_ratio: float = 0.95,
+        target: Literal["label", "refined"] = "label",
+        images: str | None = None,
+        partial: bool = False,
+    ) -> None:
+        super().__init__()
+        self.root = root
+        self.filter = AreaFilter(min_ratio, min_refine_ratio, max_ratio)
+        self.target = target
+        shard_images = _read_set(root)
+        self.refined = (root / "refined.json").is_file()
+        if target == "refined" and not self.refined:
+            raise DatasetError(
+                f"{root} has no refined masks: make them with `maskwright label refine {root}`."
+            )
+        plan = [
+            (
+                str(_field(record, "name", root / "plan.jsonl")),
+                Path(_field(record, "path", root / "plan.jsonl")),
+            )
+            for record in read_records(root / "plan.jsonl")
+        ]
+        finished = _finished(root, -(-len(plan) // shard_images), self.refined, partial)
+        folder = None if images is None else root / images
+        self.items = [
+            _Item(name, path if folder is None else confine(folder, name), shard)
+            for number, (name, path) in enumerate(plan)
+            if (shard := number // shard_images) in finished and name not in finished[shard]
+        ]
+        if self.items and not self.items[0].path.is_file():
+            raise DatasetError(
+                f"{self.items[0].path} does not exist. If the photos of {root} have moved, say where they "
+                "are with images=FOLDER."
+            )
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def image_path(self, index: int) -> Path:
+        """File of the photo of item `index`."""
+        return self.items[index].path
+
+    def mask_path(self, index: int) -> Path:
+        """Shard with the masks of item `index`."""
+        return self._shard("masks", self.items[index])
+
+    def read(self, index: int) -> Sample:
+        """Decode item `index`."""
+        item = self.items[index]
+        image = read_image(item.path)
+        rows = [
+            row
+            for row in read_masks(self.mask_path(index), item.name)
+            if self.filter.keeps(row.area, row.crop_w, row.crop_h)
+        ]
+        soft = SoftMasks(image.size, self._soft_masks(item, image.size, rows))
+        masks = np.zeros((len(rows), *image.size), bool)
+        for mask, row, refined in zip(masks, rows, soft.masks, strict=True):
+            if self.target == "refined" and refined.refined is not None:
+                np.greater(refined.best(), 0.5, out=mask)
+            else:
+                mask[:] = self._decode(item, row)
+        return Sample(
+            image,
+            masks,
+            tuple(row.index for row in rows),
+            f"{self.mask_path(index)}[{item.name}]",
+            soft=soft.maps("best" if self.target == "refined" else "probability"),
+            uncertainty=soft.maps("uncertainty") if self.refined and self.target == "label" else None,
+        )
+
+    def _shard(self, folder: str, item: _Item) -> Path:
+        return self.root / folder / f"{item.shard:05d}.parquet"
+
+    def _soft_masks(self, item: _Item, size: tuple[int, int], rows: Sequence[MaskRow]) -> list[SoftMask]:
+        refined = self._refined_maps(item) if self.refined else {}
+        result = []
+        for row in rows:
+            if (row.height, row.width) != size:
+                sizes = f"was labelled at {row.width}×{row.height}, and {item.path} is {size[1]}×{size[0]}"
+                message = f"{item.name} {sizes}: the photo is another one, or has changed; label it anew"
+                raise SampleError("size_mismatch", self._shard("masks", item), message)
+            place = Place(size, (row.crop_x, row.crop_y, row.crop_w, row.crop_h), row.side, row.resize)
+            if not place.fits():
+                message = f"mask {row.index} of {item.name} lies at no place in the photo: {place}"
+                raise SampleError("malformed_mask", self._shard("masks", item), message)
+            trusted = not self.filter.refines(row.area, row.crop_w, row.crop_h)
+            where = f"{self._shard('masks', item)}[{item.name}, mask {row.index}]"
+            map_ = decode_map(row.prob, where, MAX_MAP_PIXELS)
+            result.append(SoftMask(place, map_, None if trusted else refined.get(row.index)))
+        return result
+
+    def _refined_maps(self, item: _Item) -> dict[int, ByteArray]:
+        path = self._shard("refined", item)
+        return {
+            row.index: decode_map(row.prob, f"{path}[{item.name}, mask {row.index}]", MAX_MAP_PIXELS)
+            for row in read_refined(path, item.name)
+        }
+
+    def _decode(self, item: _Item, row: MaskRow) -> BoolArray:
+        try:
+            return RLE.from_coco({"size": [row.height, row.width], "counts": row.rle}).decode()
+        except MaskError as error:
+            where = f"{self._shard('masks', item)}[{item.name}, mask {row.index}]"
+            raise SampleError("malformed_mask", where, str(error)) from error
+
+
+def _read_set(root: Path) -> int:
+    """Check that a folder is a labelled set of masks in Parquet, and return its photos a shard."""
+    require_folders("labelled", root, [], TREE)
+    path = root / "set.json"
+    if not path.is_file():
+        raise DatasetError(f"{root} holds no labelled set; one looks like this:\n{TREE}")
+    record = read_json(path)
+    if not isinstance(record, dict) or record.get("format") != "maskwright-labels":
+        raise DatasetError(f"{path} is not of a labelled set; one looks like this:\n{TREE}")
+    if record.get("version") != 1:
+        raise DatasetError(
+            f"{path} has version {record.get('version')}, and this Maskwright reads version 1: use the one "
+            "that made it, or label anew."
+        )
+    if record.get("kind") != "masks":
+        raise DatasetError(f"{root} holds labels of kind {record.get('kind')!r}, not masks.")
+    if record.get("files", "parquet") != "parquet":
+        raise DatasetError(
+            f"{root} holds its masks as JSON: open it as sa1b:{root / 'sa1b'}?images=FOLDER_OF_THE_PHOTOS."
+        )
+    return max(1, int(_field(record, "shard_images", path)))
+
+
+def _finished(root: Path, shards: int, refined: bool, partial: bool) -> dict[int, frozenset[str]]:
+    """The finished shards, each with the names of photos that could not be labelled."""
+    made = _ledger(root / "ledger.jsonl")
+    done = set(made)
+    if refined:
+        # A shard of masks that was made anew has lost its refined one.
+        done = {
+            number
+            for number, record in _ledger(root / "refined_ledger.jsonl").items()
+            if number in made
+            and record.get("inputs", made[number].get("sha256")) == made[number].get("sha256")
+        }
+    for kind, command, count in (("labelled", "masks", len(made)), ("refined", "refine", len(done))):
+        if count < shards and not partial:
+            raise DatasetError(
+                f"{root}: {count} of {shards} shards are {kind}. Give the same `maskwright label {command}` "
+                "again to finish, or take what there is with partial=true."
+            )
+    return {
+        number: frozenset(str(failure["image"]) for failure in made[number].get("failures", ()))
+        for number in sorted(done)
+    }
+
+
+def _ledger(path: Path) -> dict[int, Mapping[str, Any]]:
+    if not path.exists():
+        return {}
+    require_file(path)
+    return {int(_field(record, "shard", path)): record for record in read_records(path)}
+
+
+def _field(record: Mapping[str, Any], name: str, path: Path) -> Any:  # noqa: ANN401
+    if name not in record:
+        raise DatasetError(f"{path}: {name!r} is missing in {dict(record)}; was it edited? Label anew.")
+    return record[name]
