@@ -17,6 +17,7 @@ from maskwright.errors import ConfigError, MaskwrightError
 from maskwright.recipes import Recipe, merge_settings, read_recipe, recipe_names
 
 if TYPE_CHECKING:
+    from maskwright.methods.base import Method
     from maskwright.methods.settings import TrainSettings
     from maskwright.training.loop import Outcome
 
@@ -159,14 +160,14 @@ def _train(recipe: Recipe, options: Options, settings: TrainSettings) -> int:
         method = build_method(recipe.method, settings, out)
         outcome = train(method, out, quiet=common.quiet)
         outcomes.append(outcome)
-        _report(outcome, out, session)
+        _report(outcome, method, out, session)
 
     code = run(common, work)
     stopped = outcomes[0].stopped if outcomes else None
     return code if stopped is None else EXIT_CODES[stopped]
 
 
-def _report(outcome: Outcome, out: Path, session: Session) -> None:
+def _report(outcome: Outcome, method: Method, out: Path, session: Session) -> None:
     session.result.update(asdict(outcome))
     session.result["stopped"] = outcome.stopped and outcome.stopped.name
     session.result["out"] = out
@@ -185,5 +186,5 @@ def _report(outcome: Outcome, out: Path, session: Session) -> None:
         )
     session.print(f"curves: {out / 'curves.png'}")
     session.print(f"model:  {outcome.model}")
-    session.print(f"next:   maskwright segment PHOTO --model {outcome.model} --box X0,Y0,X1,Y1")
-    session.print(f"        maskwright evaluate prompted --model {outcome.model} --data KIND:FOLDER")
+    for number, command in enumerate(method.next_steps(outcome.model)):
+        session.print(f"{'' if number else 'next:':<8}{command}")

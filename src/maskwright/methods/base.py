@@ -150,7 +150,14 @@ class Method(ABC):
 
     @abstractmethod
     def export(self, folder: Path, metrics: dict[str, float]) -> Path:
-        """Write the trained model into a folder and return the path that `maskwright.load` takes."""
+        """Write what was trained into a folder and return its path, which `next_steps` tells how to use."""
+
+    def next_steps(self, model: Path) -> tuple[str, ...]:
+        """Commands that use the exported model, for the end of the training's output."""
+        return (
+            f"maskwright segment PHOTO --model {model} --box X0,Y0,X1,Y1",
+            f"maskwright evaluate prompted --model {model} --data KIND:FOLDER",
+        )
 
     def train_mode(self) -> None:
         """Put the model into training mode; override to keep frozen parts in eval mode."""

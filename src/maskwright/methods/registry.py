@@ -8,7 +8,7 @@ from maskwright.errors import ConfigError, suggestion
 from maskwright.methods.base import Method
 from maskwright.methods.settings import TrainSettings
 
-METHODS = ("finetune", "nano")
+METHODS = ("finetune", "refiner", "nano")
 
 
 def settings_class(name: str, source: str) -> type[TrainSettings]:
@@ -25,6 +25,10 @@ def settings_class(name: str, source: str) -> type[TrainSettings]:
         from maskwright.methods.nano.config import NanoSettings
 
         return NanoSettings
+    if name == "refiner":
+        from maskwright.methods.refine.config import RefinerSettings
+
+        return RefinerSettings
     raise ConfigError(
         f"{source}: unknown method {name!r}; known are {', '.join(METHODS)}.{suggestion(name, METHODS)}"
     )
@@ -42,6 +46,12 @@ def build_method(name: str, settings: TrainSettings, out: Path) -> Method:
 
         assert isinstance(settings, FinetuneSettings)
         return Finetune(settings, out / "embeddings")
+    if name == "refiner":
+        from maskwright.methods.refine.config import RefinerSettings
+        from maskwright.methods.refine.method import RefinerTraining
+
+        assert isinstance(settings, RefinerSettings)
+        return RefinerTraining(settings, out / "embeddings")
     from maskwright.methods.nano.config import NanoSettings
     from maskwright.methods.nano.method import NanoTraining
 
