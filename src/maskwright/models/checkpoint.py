@@ -89,10 +89,6 @@ def read_checkpoint(
     return found
 
 
-def _check_given(path: Path, found: Checkpoint, num_heads: int | None, image_size: int | None) -> None:
-    """A size that was given must be the model's own; it is never ignored."""
-    decoder, prompt = (
-        found.config.get(part, {}) for part in ("mask_decoder_config", "prompt_encoder_config")
 def read_part(path: Path, part: str) -> tuple[Checkpoint, dict[str, str]]:
     """Read our own file that holds a part of a model, such as a mask refiner, with its metadata.
 
@@ -105,6 +101,10 @@ def read_part(path: Path, part: str) -> tuple[Checkpoint, dict[str, str]]:
     return _own(path, weights, part), weights.metadata
 
 
+def _check_given(path: Path, found: Checkpoint, num_heads: int | None, image_size: int | None) -> None:
+    """A size that was given must be the model's own; it is never ignored."""
+    decoder, prompt = (
+        found.config.get(part, {}) for part in ("mask_decoder_config", "prompt_encoder_config")
     )
     own_size = prompt.get("image_size", found.config.get("image_size"))
     for name, given, own in (
@@ -170,10 +170,6 @@ def _hint(tensors: Tensors) -> str:
 
 def _own(path: Path, weights: Weights, part: str | None = None) -> Checkpoint:
     metadata = weights.metadata
-    if metadata.get("version") != VERSION:
-        raise WeightsError(
-            f"{path}: checkpoint version {metadata.get('version')!r}, but this release reads "
-            f"{VERSION!r}: update Maskwright."
     held = metadata.get("part")
     if held != part:
         found, wanted = ("a whole model" if name is None else f"only a {name}" for name in (held, part))
@@ -181,6 +177,10 @@ def _own(path: Path, weights: Weights, part: str | None = None) -> Checkpoint:
             f"{path}: holds {found}, not {wanted.removeprefix('only ')}; a {held or part} goes with the "
             "model it was made for (see `maskwright segment --refine`)."
         )
+    if metadata.get("version") != VERSION:
+        raise WeightsError(
+            f"{path}: checkpoint version {metadata.get('version')!r}, but this release reads "
+            f"{VERSION!r}: update Maskwright."
         )
     family = metadata.get("family", "")
     try:
@@ -191,20 +191,12 @@ def _own(path: Path, weights: Weights, part: str | None = None) -> Checkpoint:
         kind, config = check_config(path, config)
         if kind != family:
             raise WeightsError(f"{path}: says family {family!r}, but its configuration is of {kind!r}.")
-    tasks = _task_prompts(path, config.pop(TASK_PROMPTS, None)) if isinstance(config, dict) else None
     elif not isinstance(config, dict):
         raise WeightsError(f"{path}: the configuration is a {type(config).__name__}, not an object.")
     else:
         for name, value in config.items():
             check_value(path, name, value)
-    return Checkpoint(family, config, weights.tensors, "Maskwright checkpoint", task_prompts=tasks)
-
-
-def _task_prompts(path: Path, value: object) -> TaskPromptSettings | None:
-    try:
-        return None if value is None else TaskPromptSettings.from_json(value)
-    except InputError as error:
-        raise WeightsError(f"{path}: refused, {error}") from error
+    return Checkpoint(family, config, weights.tensors, "Maskwright checkpoint")
 
 
 def _meta_sam(tensors: Tensors, num_heads: int | None) -> Checkpoint:
@@ -247,10 +239,6 @@ def _overlay(path: Path, tensors: Tensors, base: Checkpoint | None, num_heads: i
     names = {new: old.removeprefix("mask_decoder.") for new, old in names.items()}
     kept = {key.removeprefix(NET): value for key, value in base.state.items()}
     if has_decoder:
-    if base.task_prompts is not None:
-        raise InputError(
-            f"{path}: its base has task prompts, which belong to the base's own decoder; give one without."
-        )
         kept = {key: value for key, value in kept.items() if not key.startswith("mask_decoder.")}
     family = "sam_hq" if has_hq else "sam"
     config = _family_config(base.config, family)

@@ -87,14 +87,14 @@ def read(
 def build(checkpoint: Checkpoint, source: str, *, leave_out: tuple[str, ...] = ()) -> MaskModel:
     """Make the model of a checkpoint, in float32 on the CPU.
 
-    Raises:
-        WeightsError: keys are missing or left over, or a shape or type does not fit; `source` is named.
     Args:
         checkpoint: configuration and weights.
         source: names it in messages.
         leave_out: starts of the names of parameters that the model shall not have, nor the checkpoint: such
             a model is only a part, to be used with another one's encoder.
 
+    Raises:
+        WeightsError: keys are missing or left over, or a shape or type does not fit; `source` is named.
     """
     family = family_class(checkpoint.family, source)
     on_meta = checkpoint.family in TRANSFORMERS_FAMILIES
@@ -109,13 +109,13 @@ def build(checkpoint: Checkpoint, source: str, *, leave_out: tuple[str, ...] = (
         raise WeightsError(
             f"{source}: no {checkpoint.family} model has this configuration ({_line(error)})."
         ) from error
+    for name in [key for key in model.state_dict() if leave_out and key.startswith(leave_out)]:
+        owner, _, leaf = name.rpartition(".")
+        delattr(model.get_submodule(owner), leaf)
     check_state(model.state_dict(), checkpoint, source)
     if on_meta:
         _allocate(model)
     model.load_state_dict(checkpoint.state, strict=True)
-    for name in [key for key in model.state_dict() if leave_out and key.startswith(leave_out)]:
-        owner, _, leaf = name.rpartition(".")
-        delattr(model.get_submodule(owner), leaf)
     return model
 
 
