@@ -49,6 +49,8 @@ class Convert(Source):
 
     folder: Positional[Path]
     """Where to write config.json and model.safetensors."""
+    drop_task_prompts: bool = False
+    """Leave out task prompts, for which such a folder has no place; the model then knows no tasks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
     """The facts that `info` prints."""
     from maskwright.models.registry import count_parameters
 
+    tasks = checkpoint.task_prompts
     types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in checkpoint.state.values()})
     return {
         "layout": checkpoint.layout,
@@ -143,6 +146,7 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
         "parameters": count_parameters(checkpoint),
         "stored as": types,
         "sizes": sizes(checkpoint),
+        "tasks": "none" if tasks is None else f"prompts of the kinds {', '.join(tasks.kinds)}",
         "assumed": list(checkpoint.assumed),
         "left out": f"{len(checkpoint.dropped)} tensors that only video needs"
         if checkpoint.dropped
@@ -212,7 +216,8 @@ def convert(options: Convert, session: Session) -> None:
     from maskwright.models.convert import write_transformers
 
     checkpoint = _read(options)
-    files = write_transformers(checkpoint, options.folder, options.model)
+    dropped = options.drop_task_prompts
+    files = write_transformers(checkpoint, options.folder, options.model, drop_task_prompts=dropped)
     for file in files:
         session.print(str(file))
     session.result.update(describe(checkpoint), files=files)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from maskwright.models.task_prompts import TaskPrompts
 from maskwright.types import Resize
 
 
@@ -45,12 +46,14 @@ class PromptBatch:
         points: (B, N, P, 2), or None; labels: (B, N, P) in {1, 0, -1}; -1 is SAM's "not a point".
         boxes: (B, N, 4), or None.
         masks: (B, N, low_res, low_res) logits, or None.
+        task: number of the task (`data.tasks`), of all prompts or (B, N) of each; None adds no task prompt.
     """
 
     points: Tensor | None = None
     labels: Tensor | None = None
     boxes: Tensor | None = None
     masks: Tensor | None = None
+    task: int | Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -85,6 +88,8 @@ class MaskModel(nn.Module, ABC):
         low_res: side of the decoder's masks.
         resize: how images are brought to the square.
         pixel_mean, pixel_std: RGB normalisation on the 0…255 scale.
+        first_mask_token: place among the output tokens of the first that makes a mask; all later ones do.
+        task_prompts: see `models.task_prompts.add_task_prompts`.
     """
 
     family: ClassVar[str]
@@ -93,6 +98,11 @@ class MaskModel(nn.Module, ABC):
     low_res: int
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    first_mask_token: ClassVar[int] = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.task_prompts: TaskPrompts | None = None
 
     @abstractmethod
     def encode(self, pixels_B3SS: Tensor) -> Features:
@@ -101,6 +111,19 @@ class MaskModel(nn.Module, ABC):
     @abstractmethod
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
         """Decode N prompts of each of B images."""
+
+    @abstractmethod
+    def output_tokens(self) -> Tensor:
+        """(T, C) the learned tokens with which the decoder asks, before those of the prompts."""
+
+    def with_task(self, prompts: PromptBatch, dense_ACHW: Tensor) -> tuple[Tensor, Tensor]:
+        """The output tokens, (T, C) or (A or 1, T, C), and the dense embedding, as the task changes them."""
+        if prompts.task is None:
+            return self.output_tokens(), dense_ACHW
+        assert self.task_prompts is not None, "the model has no task prompts"
+        assert isinstance(prompts.task, int) or prompts.task.shape == prompts.shape, prompts.task
+        added: tuple[Tensor, Tensor] = self.task_prompts(prompts.task, self.output_tokens(), dense_ACHW)
+        return added
 
     @abstractmethod
     def config_dict(self) -> dict[str, Any]:

@@ -28,8 +28,10 @@ from maskwright.io.weights import Weights, read_metadata, read_model_json, read_
 from maskwright.models import keys
 from maskwright.models.configs import check_config, check_value
 from maskwright.models.sizes import Tensors, sam2_config, sam_config
+from maskwright.models.task_prompts import TaskPromptSettings
 
 FORMAT, VERSION = "maskwright", "1"
+TASK_PROMPTS = "task_prompts"  # beside the family's own settings in a stored configuration
 NET = "net."
 TRANSFORMERS_FAMILIES = frozenset({"sam", "sam_hq", "sam2"})
 FOLDER_FILES = (
@@ -52,6 +54,7 @@ class Checkpoint:
         assumed: sizes that no tensor tells and that were taken from the published models.
         dropped: keys left out by rule (SAM 2's memory modules).
         names: the key in the file of each key in `state`, where it differs.
+        task_prompts: what task prompts are among the state, or None.
     """
 
     family: str
@@ -61,6 +64,7 @@ class Checkpoint:
     assumed: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
+    task_prompts: TaskPromptSettings | None = None
 
 
 def read_checkpoint(
@@ -187,6 +191,7 @@ def _own(path: Path, weights: Weights, part: str | None = None) -> Checkpoint:
         config = json.loads(metadata.get("config", ""))
     except ValueError as error:
         raise WeightsError(f"{path}: the configuration in its metadata is not JSON.") from error
+    tasks = _task_prompts(path, config.pop(TASK_PROMPTS, None)) if isinstance(config, dict) else None
     if family in TRANSFORMERS_FAMILIES:
         kind, config = check_config(path, config)
         if kind != family:
@@ -196,7 +201,14 @@ def _own(path: Path, weights: Weights, part: str | None = None) -> Checkpoint:
     else:
         for name, value in config.items():
             check_value(path, name, value)
-    return Checkpoint(family, config, weights.tensors, "Maskwright checkpoint")
+    return Checkpoint(family, config, weights.tensors, "Maskwright checkpoint", task_prompts=tasks)
+
+
+def _task_prompts(path: Path, value: object) -> TaskPromptSettings | None:
+    try:
+        return None if value is None else TaskPromptSettings.from_json(value)
+    except InputError as error:
+        raise WeightsError(f"{path}: refused, {error}") from error
 
 
 def _meta_sam(tensors: Tensors, num_heads: int | None) -> Checkpoint:
@@ -235,6 +247,10 @@ def _overlay(path: Path, tensors: Tensors, base: Checkpoint | None, num_heads: i
         )
     if base.family not in {"sam", "sam_hq"}:
         raise InputError(f"{path}: its base must be SAM or SAM-HQ, not {base.family}.")
+    if base.task_prompts is not None:
+        raise InputError(
+            f"{path}: its base has task prompts, which belong to the base's own decoder; give one without."
+        )
     state, names = _renamed({f"mask_decoder.{key}": value for key, value in tensors.items()}, keys.SAM_RULES)
     names = {new: old.removeprefix("mask_decoder.") for new, old in names.items()}
     kept = {key.removeprefix(NET): value for key, value in base.state.items()}

@@ -7,6 +7,7 @@ its decoder, as of 5.17 to 5.23, leaves out image features. Use ours for those.)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from maskwright.errors import InputError
@@ -15,18 +16,23 @@ from maskwright.io.weights import write_safetensors
 from maskwright.models.checkpoint import NET, TRANSFORMERS_FAMILIES, Checkpoint
 from maskwright.models.keys import PROMPT_POSITION
 from maskwright.models.registry import check_state, net_class, skeleton
+from maskwright.models.task_prompts import PREFIX
 
 
-def write_transformers(checkpoint: Checkpoint, folder: Path, source: str) -> list[Path]:
+def write_transformers(
+    checkpoint: Checkpoint, folder: Path, source: str, *, drop_task_prompts: bool = False
+) -> list[Path]:
     """Write the folder and return its files; each appears whole or not at all.
 
     Args:
         checkpoint: what `models.registry.read` gave.
         folder: made if need be; files of the same names are replaced.
         source: where the checkpoint came from, for messages.
+        drop_task_prompts: write the rest of a model that has some; it is then as if no task were given.
 
     Raises:
-        InputError: the family has no transformers class.
+        InputError: the family has no transformers class, or the model has task prompts, for which such a
+            folder has no place.
         WeightsError: keys or shapes do not fit.
         FileError: the folder cannot be written.
     """
@@ -35,6 +41,15 @@ def write_transformers(checkpoint: Checkpoint, folder: Path, source: str) -> lis
             f"{source} is of family {checkpoint.family}, which transformers does not have; "
             f"only {', '.join(sorted(TRANSFORMERS_FAMILIES))} can be converted."
         )
+    if checkpoint.task_prompts is not None:
+        if not drop_task_prompts:
+            raise InputError(
+                f"{source} has task prompts, which a transformers folder cannot hold: keep the Maskwright "
+                "checkpoint, or write the rest of the model, which then knows no tasks, with "
+                "--drop-task-prompts."
+            )
+        kept = {key: value for key, value in checkpoint.state.items() if not key.startswith(PREFIX)}
+        checkpoint = replace(checkpoint, state=kept, task_prompts=None)
     check_state(skeleton(checkpoint, source), checkpoint, source)
     config_class, model_class = net_class(checkpoint.family)
     config = config_class(**checkpoint.config)

@@ -11,6 +11,7 @@ from maskwright.errors import InputError
 from maskwright.models.base import MaskModel
 from maskwright.models.sam import SAM
 from maskwright.models.sam_hq import SAMHQ
+from maskwright.models.task_prompts import PREFIX, carry_over
 
 # Modules and parameters that SAM-HQ adds to SAM's mask decoder, by the start of their names.
 HQ_PREFIXES = tuple(
@@ -45,7 +46,8 @@ def add_hq_layers(model: MaskModel) -> SAMHQ:
     config["mask_decoder_config"]["vit_dim"] = config["vision_config"]["hidden_size"]
     config.pop("architectures", None)
     made = SAMHQ.from_config(config)
-    missing, unexpected = made.load_state_dict(model.state_dict(), strict=False)
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith(PREFIX)}
+    missing, unexpected = made.load_state_dict(state, strict=False)
     assert not unexpected, unexpected
     assert all(name.startswith(HQ_PREFIXES) for name in missing), missing
     decoder = made.net.mask_decoder
@@ -56,4 +58,5 @@ def add_hq_layers(model: MaskModel) -> SAMHQ:
         last: nn.Linear = decoder.hq_mask_mlp.proj_out
         last.weight.zero_()
         last.bias.zero_()
+    carry_over(model, made)
     return made

@@ -192,12 +192,14 @@ class NanoDecoder(nn.Module):
     def forward(
         self, features: Features, tokens: Tensor, dense: Tensor, position: Tensor, count: int
     ) -> Decoded:
-        """Decode `count` prompts an image: tokens (B·N, T, C), dense (B·N, C, h, w), position alike."""
+        """Decode `count` prompts an image.
+
+        Tokens (B·N, T, C), the output tokens first; dense embedding (B·N, C, h, w), position alike.
+        """
         fine, middle = (repeat(level, count) for level in features.high_res)
         source = repeat(features.image, count) + dense
         source = source + self.fuse(source)
-        queries = torch.cat([self.tokens.expand(len(tokens), -1, -1), tokens], dim=1)[:, None]
-        out, keys = self.transformer(queries, source, position, attention_similarity=None)
+        out, keys = self.transformer(tokens[:, None], source, position, attention_similarity=None)
         out, keys = out[:, 0], keys[:, 0].transpose(1, 2).unflatten(2, source.shape[-2:])
         # ReLU, not GELU: at this resolution the activation costs as much as the convolution.
         up = F.relu(self.upscale_norm(self.upscale1(keys) + middle))
@@ -277,7 +279,8 @@ class Nano(MaskModel):
         for _ in range(self.config.refinements):
             assert decoded.hq is not None
             logits = (decoded.masks + decoded.hq)[:, :, 0].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-            decoded = self.decode_once(features, replace(prompts, masks=logits))
+            # The task is told once, as in training; the mask carries it on (SUM, Table 2).
+            decoded = self.decode_once(features, replace(prompts, masks=logits, task=None))
         return with_single(first, decoded)
 
     def decode_once(self, features: Features, prompts: PromptBatch) -> Decoded:
@@ -285,8 +288,15 @@ class Nano(MaskModel):
         tokens, dense = self.prompts(prompts, self.image_size, self.low_res)
         height, width = features.image.shape[-2:]
         position = self.prompts.position.grid(height, width).permute(2, 0, 1)[None]
+        output, dense = self.with_task(prompts, dense)
+        tokens = torch.cat([output.expand(len(tokens), -1, -1), tokens], dim=1)
         decoded: Decoded = self.decoder(features, tokens, dense, position, prompts.shape[1])
         return decoded
+
+    def output_tokens(self) -> Tensor:
+        """IoU, four masks and HQ."""
+        tokens: Tensor = self.decoder.tokens
+        return tokens
 
     def config_dict(self) -> dict[str, Any]:
         """The settings from which `models.registry` builds the same architecture again."""

@@ -88,8 +88,10 @@ def check_prompts(prompts: Prompts, geometry: Geometry, low_res: int) -> None:
         )
 
 
-def to_batch(prompts: Prompts, geometry: Geometry, device: torch.device) -> PromptBatch:
-    """The prompts of one image in the model's input frame, as a batch of one image."""
+def to_batch(
+    prompts: Prompts, geometry: Geometry, device: torch.device, task: int | None = None
+) -> PromptBatch:
+    """The prompts of one image in the model's input frame, as a batch of one image, all of one task."""
     points, labels, boxes = prompts.points, prompts.labels, prompts.boxes
     if points is not None:
         points = geometry.to_input(points.float())[None].to(device)
@@ -100,6 +102,7 @@ def to_batch(prompts: Prompts, geometry: Geometry, device: torch.device) -> Prom
         None if labels is None else labels[None].to(device),
         boxes,
         None if prompts.masks is None else prompts.masks.float()[None].to(device),
+        task,
     )
 
 

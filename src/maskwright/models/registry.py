@@ -21,6 +21,7 @@ from maskwright.models.base import MaskModel
 from maskwright.models.checkpoint import (
     FORMAT,
     NET,
+    TASK_PROMPTS,
     TRANSFORMERS_FAMILIES,
     VERSION,
     Checkpoint,
@@ -29,6 +30,7 @@ from maskwright.models.checkpoint import (
 from maskwright.models.hub import NAMED, locate
 from maskwright.models.keys import PROMPT_POSITION, SHARED_POSITION, listing
 from maskwright.models.segmenter import Segmenter
+from maskwright.models.task_prompts import add_task_prompts
 from maskwright.runtime import choose_device
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -103,6 +105,8 @@ def build(checkpoint: Checkpoint, source: str, *, leave_out: tuple[str, ...] = (
         # not be filled with random numbers (five seconds for a ViT-H). Our own families are small.
         with torch.device("meta") if on_meta else nullcontext():
             model: MaskModel = family.from_config(checkpoint.config)
+            if checkpoint.task_prompts is not None:
+                add_task_prompts(model, **vars(checkpoint.task_prompts))
     except (
         Exception
     ) as error:  # a configuration is from outside, and transformers' checks have their own errors
@@ -156,10 +160,16 @@ def save(
         "format": FORMAT,
         "version": VERSION,
         "family": model.family,
-        "config": json.dumps(model.config_dict(), sort_keys=True),
+        "config": json.dumps(stored_config(model), sort_keys=True),
     }
     write_safetensors(target, state, metadata)
     return target
+
+
+def stored_config(model: MaskModel) -> dict[str, Any]:
+    """What a checkpoint's metadata say of a model: its family's settings, and its task prompts if any."""
+    tasks = model.task_prompts
+    return model.config_dict() | ({} if tasks is None else {TASK_PROMPTS: tasks.settings.to_json()})
 
 
 def count_parameters(checkpoint: Checkpoint) -> int:

@@ -80,19 +80,21 @@ class SAM(MaskModel):
 
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
         """Decode N prompts of each image; the tokens are IoU, then four masks."""
-        decoded, _ = self._decode(features, prompts, self._output_tokens())
+        decoded, _ = self._decode(features, prompts)
         return decoded
 
-    def _output_tokens(self) -> Tensor:
+    def output_tokens(self) -> Tensor:
+        """IoU and four masks."""
         decoder = self.net.mask_decoder
         return torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
 
-    def _decode(self, features: Features, prompts: PromptBatch, output_TC: Tensor) -> tuple[Decoded, Tensor]:
-        """SAM's decoder with the given output tokens; also returns the upscaled map (A, C / 8, H, W)."""
+    def _decode(self, features: Features, prompts: PromptBatch) -> tuple[Decoded, Tensor]:
+        """SAM's decoder; also returns the upscaled map (A, C / 8, H, W)."""
         decoder = self.net.mask_decoder
         images, count = prompts.shape
         sparse_ATC, dense_ACHW = embed_prompts(self.net, prompts)
-        tokens_ATC = torch.cat([output_TC.expand(images * count, -1, -1), sparse_ATC], dim=1)
+        output_ATC, dense_ACHW = self.with_task(prompts, dense_ACHW)
+        tokens_ATC = torch.cat([output_ATC.expand(images * count, -1, -1), sparse_ATC], dim=1)
         source_ACHW = features.image.repeat_interleave(count, dim=0) + dense_ACHW
         height, width = source_ACHW.shape[-2:]
         position = image_positions(self.net, height, width)
@@ -102,7 +104,7 @@ class SAM(MaskModel):
             image_positional_embeddings=position,
             attention_similarity=None,
         )
-        out_ATC = out_A1TC[:, 0, : len(output_TC)]
+        out_ATC = out_A1TC[:, 0, : output_ATC.shape[-2]]
         upscaled = upscale(decoder, keys_A1LC[:, 0].transpose(1, 2).reshape(source_ACHW.shape))
         kernels = [mlp(out_ATC[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
         masks_AMHW = apply_kernels(torch.stack(kernels, dim=1), upscaled)

@@ -31,6 +31,7 @@ class SAM2(MaskModel):
 
     family = "sam2"
     resize = "stretch"
+    first_mask_token = 2
 
     def __init__(self, net: Sam2Model) -> None:
         super().__init__()
@@ -63,10 +64,9 @@ class SAM2(MaskModel):
         """Decode N prompts of each image; the tokens are IoU, four masks, object score."""
         batch, count = prompts.shape
         decoder = self.net.mask_decoder
-        source = features.image.repeat_interleave(count, dim=0) + self._dense(prompts)
-        learned = (decoder.obj_score_token, decoder.iou_token, decoder.mask_tokens)
-        output_TC = torch.cat([token.weight for token in learned])
-        queries = torch.cat([output_TC.expand(batch * count, -1, -1), self._sparse(prompts)], dim=1)
+        output_ATC, dense = self.with_task(prompts, self._dense(prompts))
+        source = features.image.repeat_interleave(count, dim=0) + dense
+        queries = torch.cat([output_ATC.expand(batch * count, -1, -1), self._sparse(prompts)], dim=1)
         tokens, keys = decoder.transformer(
             point_embeddings=queries[:, None],
             image_embeddings=source,
@@ -89,6 +89,12 @@ class SAM2(MaskModel):
             limits = settings.dynamic_multimask_stability_delta, settings.dynamic_multimask_stability_thresh
             masks, iou = replace_unstable(masks, iou, *limits)
         return Decoded(masks, iou, kept)
+
+    def output_tokens(self) -> Tensor:
+        """Object score, IoU and four masks."""
+        decoder = self.net.mask_decoder
+        learned = (decoder.obj_score_token, decoder.iou_token, decoder.mask_tokens)
+        return torch.cat([token.weight for token in learned])
 
     def _pyramid(self, stages: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
         """The neck's maps at strides 4, 8 and 16; those named in the config get the coarser one added."""

@@ -56,11 +56,12 @@ class SAMHQ(SAM):
         """Decode N prompts of each image; the tokens are IoU, four masks, HQ."""
         if not features.high_res:
             features = self.fuse(features)
-        decoded, upscaled = self._decode(features, prompts, self._output_tokens())
+        decoded, upscaled = self._decode(features, prompts)
         return replace(decoded, hq=self._hq_masks(features.high_res[0], upscaled, decoded.tokens))
 
-    def _output_tokens(self) -> Tensor:
-        return torch.cat([super()._output_tokens(), self.net.mask_decoder.hq_token.weight])
+    def output_tokens(self) -> Tensor:
+        """IoU, four masks and HQ."""
+        return torch.cat([super().output_tokens(), self.net.mask_decoder.hq_token.weight])
 
     def _hq_masks(self, fused_BCHW: Tensor, upscaled_ACHW: Tensor, tokens_BNTC: Tensor) -> Tensor:
         decoder = self.net.mask_decoder

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, overload
 
 import torch
 from torch import Tensor
 
+from maskwright.data.tasks import TASKS, Task, task_id
 from maskwright.errors import InputError, suggestion
 from maskwright.models.base import Decoded, Features, MaskModel
 from maskwright.models.preprocess import ImageLike, preprocess, to_image
@@ -28,6 +30,15 @@ CHUNK = 16
 IMAGE_BATCH = 4
 
 _PROMPT_KINDS = ("points", "labels", "boxes", "masks")
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How prompts are decoded; see `Segmenter.decode`."""
+
+    multimask: bool
+    hq: HQMode
+    task: int | None
 
 
 class Segmenter:
@@ -109,7 +120,13 @@ class Segmenter:
 
     @overload
     def decode(
-        self, embeddings: Embedding, prompts: Prompts, *, multimask: bool = False, hq: HQMode = "sum"
+        self,
+        embeddings: Embedding,
+        prompts: Prompts,
+        *,
+        multimask: bool = False,
+        hq: HQMode = "sum",
+        task: Task | int | None = None,
     ) -> Masks: ...
     @overload
     def decode(
@@ -119,6 +136,7 @@ class Segmenter:
         *,
         multimask: bool = False,
         hq: HQMode = "sum",
+        task: Task | int | None = None,
     ) -> list[Masks]: ...
     def decode(
         self,
@@ -127,6 +145,7 @@ class Segmenter:
         *,
         multimask: bool = False,
         hq: HQMode = "sum",
+        task: Task | int | None = None,
     ) -> Masks | list[Masks]:
         """Decode the prompts of one image, or of several.
 
@@ -138,25 +157,47 @@ class Segmenter:
             hq: for models with an HQ token: "sum" adds its logits to SAM's, "only" takes them alone, "off"
                 leaves them out. SAM-HQ's scores are always SAM's prediction for SAM's mask; nano's are of the
                 sum.
+            task: which kind of mask is wanted, for models with task prompts: "salient", "entity", "part" or
+                "unlabeled". None is what such a model is trained with where nothing is known: "unlabeled" for
+                prompts without a mask, no task for those with one, which has been told before.
 
         Raises:
-            InputError: prompts that do not fit the image, an embedding of another model, or hq="only" for a
-                model without an HQ token.
+            InputError: prompts that do not fit the image, an embedding of another model, hq="only" for a
+                model without an HQ token, or a task for a model without task prompts.
+            ConfigError: an unknown task.
         """
         if hq not in ("sum", "only", "off"):
             raise InputError(f"hq must be 'sum', 'only' or 'off', not {hq!r}.")
+        how = _Asked(multimask, hq, self.task_number(task))
         if isinstance(embeddings, Embedding):
             if not isinstance(prompts, Prompts):
                 raise InputError(f"one embedding needs one Prompts, not {type(prompts).__name__}.")
-            return self._decode(embeddings, prompts, multimask, hq)
+            return self._decode(embeddings, prompts, how)
         if isinstance(prompts, Prompts) or len(prompts) != len(embeddings):
             given = 1 if isinstance(prompts, Prompts) else len(prompts)
             raise InputError(f"{len(embeddings)} embeddings need as many Prompts in a list, not {given}.")
         pairs = zip(embeddings, prompts, strict=True)
-        return [self._decode(embedding, prompt, multimask, hq) for embedding, prompt in pairs]
+        return [self._decode(embedding, prompt, how) for embedding, prompt in pairs]
+
+    def task_number(self, task: Task | int | None) -> int | None:
+        """The number of a task for this model; None for None.
+
+        Raises:
+            InputError: the model has no task prompts.
+            ConfigError: an unknown task.
+        """
+        if task is None:
+            return None
+        number = task_id(task)
+        if self.model.task_prompts is None:
+            raise InputError(
+                f"{self.name} has no task prompts, so it cannot be asked for the task {task!r}: leave the "
+                "task out, or choose a model that was trained with them."
+            )
+        return number
 
     @torch.no_grad()
-    def _decode(self, embedding: Embedding, prompts: Prompts, multimask: bool, hq: HQMode) -> Masks:
+    def _decode(self, embedding: Embedding, prompts: Prompts, how: _Asked) -> Masks:
         if embedding.model != self.signature:
             raise InputError(
                 f"the embedding of {embedding.source} was made by {embedding.model}, "
@@ -165,14 +206,12 @@ class Segmenter:
         if not len(prompts):
             # Any prompt, to learn the shapes; none of its masks is kept.
             middle = torch.tensor([[embedding.geometry.size[::-1]]]) / 2
-            return self._decode(
-                embedding, Prompts(middle, torch.ones(1, 1, dtype=torch.long)), multimask, hq
-            )[:0]
+            return self._decode(embedding, Prompts(middle, torch.ones(1, 1, dtype=torch.long)), how)[:0]
         check_prompts(prompts, embedding.geometry, self.model.low_res)
         features = embedding.features.map(lambda part: part.to(self.device))
         answers: dict[int, tuple[Tensor, ...]] = {}
         for index, group in prompts.groups():
-            answer = partial(self._answer, features, embedding.geometry, group, multimask, hq)
+            answer = partial(self._answer, features, embedding.geometry, group, how)
             # Fewer prompts at once where memory runs out; how many makes no difference to the masks.
             rows = in_chunks(answer, range(len(group)), self.chunk)
             answers.update(zip(index.tolist(), rows, strict=True))
@@ -185,17 +224,19 @@ class Segmenter:
         features: Features,
         geometry: Geometry,
         prompts: Prompts,
-        multimask: bool,
-        hq: HQMode,
+        how: _Asked,
         rows: Sequence[int],
     ) -> list[tuple[Tensor, ...]]:
         """Masks (M, h, w), scores (M,) and tokens (T, C) of some prompts of equal structure."""
         chosen = slice(rows[0], rows[-1] + 1)
         given = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
         part = Prompts(*(None if values is None else values[chosen] for values in given))
+        task = how.task
+        if task is None and part.masks is None and self.model.task_prompts is not None:
+            task = TASKS["unlabeled"]
         with self._precision():
-            decoded = self.model.decode(features, to_batch(part, geometry, self.device))
-        masks, iou = select(decoded, multimask, hq)
+            decoded = self.model.decode(features, to_batch(part, geometry, self.device, task))
+        masks, iou = select(decoded, how.multimask, how.hq)
         return list(zip(masks[0].float(), iou[0].float(), decoded.tokens[0].float(), strict=True))
 
     @overload
@@ -212,6 +253,7 @@ class Segmenter:
         masks: Any = None,
         multimask: bool = False,
         hq: HQMode = "sum",
+        task: Task | int | None = None,
         **unknown: Any,
     ) -> Masks | list[Masks]:
         """Segment an image, or several: `embed` and `decode` in one.
@@ -227,19 +269,23 @@ class Segmenter:
                 `prompts.make_prompts`. In lists of N, None stands for "not for this prompt".
             multimask: see `decode`.
             hq: see `decode`.
+            task: see `decode`.
             unknown: refused, with a suggestion.
 
         Returns:
             The masks of the N prompts, indexed by prompt, then mask; a list of such for a list of images.
 
         Raises:
-            InputError: prompts that do not fit the image; the message names them.
+            InputError: prompts that do not fit the image, which the message names, or a task for a model
+                without task prompts.
+            ConfigError: an unknown task.
             ImageError: a file cannot be read.
             TypeError: a keyword is unknown.
         """
         for name in unknown:
-            hint = suggestion(name, (*_PROMPT_KINDS, "multimask", "hq"))
+            hint = suggestion(name, (*_PROMPT_KINDS, "multimask", "hq", "task"))
             raise TypeError(f"a segmenter takes no keyword {name!r}.{hint}")
+        self.task_number(task)
         given = {"points": points, "labels": labels, "boxes": boxes, "masks": masks}
         single = not isinstance(images, list | tuple)
         several: Sequence[Any] = [images] if single else images  # type: ignore[assignment]
@@ -253,7 +299,7 @@ class Segmenter:
         ]
         made = iter(self.embed([image for image in read if isinstance(image, Image)]))
         embeddings = [next(made) if isinstance(image, Image) else image for image in read]
-        results = self.decode(embeddings, asked, multimask=multimask, hq=hq)
+        results = self.decode(embeddings, asked, multimask=multimask, hq=hq, task=task)
         return results[0] if single else results
 
     def _prompts(self, image: Image | Embedding, given: dict[str, Any]) -> Prompts:
