@@ -52,6 +52,9 @@ class Segment(Common):
     """Never use the network."""
     multimask: bool = False
     """Three masks a prompt, for clicks that may mean a part or the whole."""
+    refine: Annotated[str | None, tyro.conf.arg(metavar="PATH|nano")] = None
+    """Refine each mask by this refiner of the model (see `maskwright train refiner`). The uncertainty is then
+    how far the refined mask's probability is from the model's own."""
     hq: Literal["sum", "only", "off"] = "sum"
     """Which logits of an HQ model: its sum with SAM's, the HQ token's alone, or SAM's alone."""
     format: tyro.conf.UseAppendAction[
@@ -72,6 +75,7 @@ def segment(options: Segment, session: Session) -> None:
     from maskwright.cli.lossy import told_losses
     from maskwright.io.files import make_folder
     from maskwright.io.inputs import collect_images
+    from maskwright.methods.refine.refiner import MaskRefiner, locate_refiner
     from maskwright.models.registry import load
     from maskwright.report.segmentation import SegmentRun, SegmentSettings
     from maskwright.runtime import seed_everything
@@ -80,6 +84,8 @@ def segment(options: Segment, session: Session) -> None:
     images = collect_images(options.images)
     prompts.check([image.name for image in images])
     # Before a model is loaded, or even fetched, for nothing.
+    if options.refine is not None:
+        locate_refiner(options.refine)
     make_folder(options.out)
     seed_everything(options.seed)
     segmenter = load(
@@ -89,8 +95,9 @@ def segment(options: Segment, session: Session) -> None:
         device=options.device,
         offline=options.offline,
     )
+    refiner = None if options.refine is None else MaskRefiner.load(options.refine, segmenter)
     settings = SegmentSettings(options.multimask, options.hq)
-    work = SegmentRun(options.out, segmenter, prompts, settings, overwrite=options.overwrite)
+    work = SegmentRun(options.out, segmenter, prompts, settings, refiner=refiner, overwrite=options.overwrite)
     pending = work.pending(images)
     for image, outcome in session.track(work.segment(pending), "segmenting", total=len(pending)):
         if isinstance(outcome, Exception):
@@ -103,6 +110,7 @@ def segment(options: Segment, session: Session) -> None:
         "skipped": len(images) - len(pending),
         "out": options.out,
         "model": segmenter.signature,
+        "refiner": refiner and refiner.signature,
         "labels": places,
         "images": [_shown(record) for record in done],
     }

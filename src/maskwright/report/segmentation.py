@@ -4,7 +4,8 @@ OUT/run.json                    the settings, so that another run cannot mix wit
 OUT/results.jsonl               one record per finished image; written last, it marks the image as done
 OUT/overlays/a/x.jpg.png        masks and prompts on the photo, its longest side at most 2000 pixels
 OUT/masks/a/x.jpg.0.png         mask of prompt 0, 0 and 255 (x.jpg.0-2.png: its third mask)
-OUT/uncertainty/a/x.jpg.0.png   entropy of the mask probability: 0 certain, 255 undecided (1 bit)
+OUT/uncertainty/a/x.jpg.0.png   entropy of the mask probability: 0 certain, 255 undecided (1 bit);
+                                with a refiner, by how much it changed the mask's probability: 255 is 1
 OUT/coco.json                   all masks with scores and the files above, and other formats as asked
 """
 
@@ -29,6 +30,7 @@ from maskwright.io.records import RecordWriter, read_records
 from maskwright.io.rle import RLE
 from maskwright.methods.prompt_file import PromptBook
 from maskwright.methods.prompting import to_prompts
+from maskwright.methods.refine.refiner import MaskRefiner, disagreement
 from maskwright.models.segmenter import Segmenter
 from maskwright.report.overlay import draw
 from maskwright.types import BoolArray, FloatArray, HQMode, Image, Masks, Prompts
@@ -40,8 +42,8 @@ Record = dict[str, Any]
 """`LabelledImage.to_record()`, and of the image: "overlay", "source", "bytes", "modified_ns", "seconds".
 
 The label's extra rows are "prompt" (its number), "choice" (the mask's number among that prompt's masks),
-"uncertainty" (mean entropy in bits over the mask; over the image where the mask is empty), "mask_file" and
-"uncertainty_file".
+"uncertainty" (its mean over the mask; over the image where the mask is empty), "mask_file" and
+"uncertainty_file". With a refiner, masks and scores are its own, and "unrefined_score" is the model's.
 """
 
 
@@ -61,6 +63,7 @@ class SegmentRun:
         segmenter: the model.
         prompts: of all images.
         settings: how to ask.
+        refiner: refines the model's masks, or None.
         overwrite: delete what an earlier run made in the folder, and start anew.
 
     Raises:
@@ -75,12 +78,14 @@ class SegmentRun:
         prompts: PromptBook,
         settings: SegmentSettings,
         *,
+        refiner: MaskRefiner | None = None,
         overwrite: bool = False,
     ) -> None:
         self.folder = make_folder(folder)
         self.segmenter = segmenter
         self.prompts = prompts
         self.settings = settings
+        self.refiner = refiner
         # Of an image that was done twice, because its file changed, the last record stands.
         self.finished = {record["path"]: record for record in read_records(self.folder / RECORDS)}
         if overwrite:
@@ -102,11 +107,11 @@ class SegmentRun:
                 try:
                     start = time.perf_counter()
                     pixels = read_image(image.path)
-                    prompts, masks = self._ask(image, pixels)
+                    prompts, masks, unrefined = self._ask(image, pixels)
                 except (FileError, InputError) as error:
                     yield image, error
                     continue
-                files = self._write(image, pixels, prompts, masks)
+                files = self._write(image, pixels, prompts, masks, unrefined)
                 record = {**files, **_stamp(image), "seconds": round(time.perf_counter() - start, 4)}
                 records.append(record)
                 self.finished[image.name] = record
@@ -151,15 +156,17 @@ class SegmentRun:
             "hq": self.settings.hq,
             "prompts": self.prompts.described(),
         }
+        if self.refiner is not None:
+            mine["refiner"] = self.refiner.signature
         # A run that finished nothing, such as one with a mistyped prompt, stands in nobody's way.
         if not path.exists() or not self.finished:
             write_json(path, {"maskwright": maskwright.__version__, **mine})
             return
         theirs = read_json(path)
         changed = [
-            f"{key} was {_brief(theirs.get(key))} and now is {_brief(value)}"
-            for key, value in mine.items()
-            if theirs.get(key) != value
+            f"{key} was {_brief(theirs.get(key))} and now is {_brief(mine.get(key))}"
+            for key in dict.fromkeys([*mine, *theirs])
+            if theirs.get(key) != mine.get(key) and key != "maskwright"
         ]
         if changed:
             raise ConfigError(
@@ -167,14 +174,20 @@ class SegmentRun:
                 "folder, give the same settings to carry on, or --overwrite to start anew."
             )
 
-    def _ask(self, image: ImageFile, pixels: Image) -> tuple[Prompts, Masks]:
+    def _ask(self, image: ImageFile, pixels: Image) -> tuple[Prompts, Masks, Masks | None]:
+        """The prompts, the masks to save and, with a refiner, the model's own."""
         embedding = self.segmenter.embed(pixels)
         specs = self.prompts.of(image.name)
         prompts = to_prompts(specs, embedding.geometry, self.segmenter.model.low_res)
         multimask, hq = self.settings.multimask, self.settings.hq
-        return prompts, self.segmenter.decode(embedding, prompts, multimask=multimask, hq=hq)
+        masks = self.segmenter.decode(embedding, prompts, multimask=multimask, hq=hq)
+        if self.refiner is None:
+            return prompts, masks, None
+        return prompts, self.refiner.refine_masks(embedding, masks, prompts), masks
 
-    def _write(self, image: ImageFile, pixels: Image, prompts: Prompts, masks: Masks) -> Record:
+    def _write(
+        self, image: ImageFile, pixels: Image, prompts: Prompts, masks: Masks, unrefined: Masks | None
+    ) -> Record:
         packed: list[RLE] = []
         rows: dict[str, list[Any]] = {"prompt": [], "choice": [], "uncertainty": []}
         rows |= {"mask_file": [], "uncertainty_file": []}
@@ -182,15 +195,18 @@ class SegmentRun:
         for number in range(len(masks)):
             # One prompt at a time: full-size logits of hundreds of masks would not fit in memory.
             one = masks[number]
-            binary, entropy = one.binary()[0], one.uncertainty()[0].cpu().numpy()
+            doubt = one.uncertainty() if unrefined is None else disagreement(unrefined[number], one)
+            binary, uncertainty = one.binary()[0], doubt[0].cpu().numpy()
             shown.append(binary[int(one.iou[0].argmax())])
             for choice, mask in enumerate(binary):
                 ending = f".{number}.png" if len(binary) == 1 else f".{number}-{choice}.png"
-                files = self._write_mask(image, ending, mask, entropy[choice])
-                values = (number, choice, _mean_uncertainty(entropy[choice], mask), *files)
+                files = self._write_mask(image, ending, mask, uncertainty[choice])
+                values = (number, choice, _mean_uncertainty(uncertainty[choice], mask), *files)
                 for row, value in zip(rows.values(), values, strict=True):
                     row.append(value)
                 packed.append(RLE.encode(mask))
+        if unrefined is not None:
+            rows["unrefined_score"] = unrefined.iou.flatten().tolist()
         label = LabelledImage(
             image.name,
             *pixels.size,
@@ -201,11 +217,11 @@ class SegmentRun:
         return {**label.to_record(), "overlay": self._write_overlay(image, pixels, prompts, masks, shown)}
 
     def _write_mask(
-        self, image: ImageFile, ending: str, mask: BoolArray, entropy: FloatArray
+        self, image: ImageFile, ending: str, mask: BoolArray, uncertainty: FloatArray
     ) -> tuple[str, str]:
         mask_file, uncertainty_file = (self._place(image, part, ending) for part in ("masks", "uncertainty"))
         write_mask(self.folder / mask_file, mask)
-        write_png(self.folder / uncertainty_file, np.rint(entropy.clip(0, 1) * 255).astype(np.uint8))
+        write_png(self.folder / uncertainty_file, np.rint(uncertainty.clip(0, 1) * 255).astype(np.uint8))
         return mask_file, uncertainty_file
 
     def _write_overlay(
@@ -236,8 +252,8 @@ def _stamp(image: ImageFile) -> dict[str, Any]:
     return {"source": str(image.path), "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
-def _mean_uncertainty(entropy: FloatArray, mask: BoolArray) -> float:
-    return float(entropy[mask].mean() if mask.any() else entropy.mean())
+def _mean_uncertainty(uncertainty: FloatArray, mask: BoolArray) -> float:
+    return float(uncertainty[mask].mean() if mask.any() else uncertainty.mean())
 
 
 def _brief(value: Any) -> str:  # noqa: ANN401
