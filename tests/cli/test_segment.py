@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PILImage
 from tiny import save_tiny_model
 
@@ -87,6 +88,29 @@ def test_multimask_writes_every_mask(photos: Path, tiny_model: Path, tmp_path: P
         f"a.png.0-{index}.png" for index in range(3)
     ]
     assert read_labels(out / "coco.json")[0].extra["choice"] == (0, 1, 2)
+
+
+def test_a_task_is_for_models_that_know_it(
+    photos: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from maskwright.models.registry import load, save
+    from maskwright.models.task_prompts import add_task_prompts
+
+    asked = (photos / "a.png", "--point", "20,20", "--task", "salient")
+    assert segment(*asked, "--model", tiny_model, "--out", tmp_path / "none") == 1
+    assert "tiny.safetensors has no task prompts" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "none" / "results.jsonl").exists()
+
+    segmenter = load(tiny_model)
+    add_task_prompts(segmenter.model)
+    with torch.no_grad():
+        segmenter.model.get_parameter("task_prompts.embedding.salient").normal_()
+    tasked, out = save(segmenter, tmp_path / "tasked.safetensors"), tmp_path / "out"
+    assert segment(*asked, "--model", tasked, "--out", out) == 0
+    masks = load(tasked)(str(photos / "a.png"), points=[[20, 20]], task="salient")
+    assert np.array_equal(read_mask(out / "masks/a.png.0.png"), masks.binary()[0, 0])
+    assert segment(*asked[:-1], "part", "--model", tasked, "--out", out) != 0
+    assert "task was 'salient' and now is 'part'" in " ".join(capsys.readouterr().err.split())
 
 
 def test_several_prompts_from_a_file_in_several_formats(

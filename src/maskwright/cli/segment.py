@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from maskwright.cli.common import Common, Session, parse, run
+from maskwright.data.tasks import Task
 from maskwright.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Segment(Common):
     how far the refined mask's probability is from the model's own."""
     hq: Literal["sum", "only", "off"] = "sum"
     """Which logits of an HQ model: its sum with SAM's, the HQ token's alone, or SAM's alone."""
+    task: Annotated[Task | None, tyro.conf.arg(metavar="{unlabeled,salient,entity,part}")] = None
+    """Which kind of mask is wanted, for models that were trained with task prompts."""
     format: tyro.conf.UseAppendAction[
         tuple[Literal["coco", "yolo", "geojson", "png", "labelmap", "labelstudio"], ...]
     ] = ()
@@ -96,7 +99,7 @@ def segment(options: Segment, session: Session) -> None:
         offline=options.offline,
     )
     refiner = None if options.refine is None else MaskRefiner.load(options.refine, segmenter)
-    settings = SegmentSettings(options.multimask, options.hq)
+    settings = SegmentSettings(options.multimask, options.hq, options.task)
     work = SegmentRun(options.out, segmenter, prompts, settings, refiner=refiner, overwrite=options.overwrite)
     pending = work.pending(images)
     for image, outcome in session.track(work.segment(pending), "segmenting", total=len(pending)):

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import maskwright
+from maskwright.data.tasks import Task
 from maskwright.errors import ConfigError, FileError, InputError
 from maskwright.export.labels import FILE_FORMATS, LabelledImage, write_labels
 from maskwright.io.files import confine, make_folder, read_json, write_json
@@ -53,6 +54,7 @@ class SegmentSettings:
 
     multimask: bool = False
     hq: HQMode = "sum"
+    task: Task | None = None
 
 
 class SegmentRun:
@@ -69,6 +71,7 @@ class SegmentRun:
     Raises:
         ConfigError: the folder holds images finished with other settings; the message says which.
         FileError: the folder cannot be made or read, or a prompt's mask cannot be read.
+        InputError: a task for a model without task prompts.
     """
 
     def __init__(
@@ -81,6 +84,8 @@ class SegmentRun:
         refiner: MaskRefiner | None = None,
         overwrite: bool = False,
     ) -> None:
+        # Once for the run, not for each of its images.
+        segmenter.task_number(settings.task)
         self.folder = make_folder(folder)
         self.segmenter = segmenter
         self.prompts = prompts
@@ -154,6 +159,7 @@ class SegmentRun:
             "model": self.segmenter.signature,
             "multimask": self.settings.multimask,
             "hq": self.settings.hq,
+            "task": self.settings.task,
             "prompts": self.prompts.described(),
         }
         if self.refiner is not None:
@@ -179,8 +185,7 @@ class SegmentRun:
         embedding = self.segmenter.embed(pixels)
         specs = self.prompts.of(image.name)
         prompts = to_prompts(specs, embedding.geometry, self.segmenter.model.low_res)
-        multimask, hq = self.settings.multimask, self.settings.hq
-        masks = self.segmenter.decode(embedding, prompts, multimask=multimask, hq=hq)
+        masks = self.segmenter.decode(embedding, prompts, **vars(self.settings))
         if self.refiner is None:
             return prompts, masks, None
         return prompts, self.refiner.refine_masks(embedding, masks, prompts), masks
