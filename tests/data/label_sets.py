@@ -65,6 +65,10 @@ def disc(x: float, y: float, radius: float, sharpness: float = 2.0) -> FloatArra
     return logits
 
 
+def sigmoid(values: FloatArray) -> FloatArray:
+    return torch.from_numpy(values).sigmoid().numpy()
+
+
 def made(
     size: tuple[int, int],
     low: FloatArray,

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from data.label_sets import Made, disc, made, make_label_set, write_lines
+from data.label_sets import Made, disc, made, make_label_set, sigmoid, write_lines
 from data.miniatures import photo, save
 
 from maskwright.data.area import AreaFilter, scaled_area
@@ -30,10 +29,6 @@ TWO: dict[str, list[Made]] = {
     ],
     "b.png": [made(TALL, disc(3, 8, 3), disc(3, 8, 2))],
 }
-
-
-def sigmoid(values: FloatArray) -> FloatArray:
-    return torch.from_numpy(values).sigmoid().numpy()
 
 
 def exact_uncertainty(entry: Made) -> FloatArray:
@@ -295,7 +290,6 @@ def test_maps_are_indexed_like_arrays(tmp_path: Path) -> None:
 
 def test_enlarging_agrees_with_a_models_own_masks() -> None:
     # What is lost is half a step of 8 bits: far less than enlarging the probabilities would lose.
-    torch.manual_seed(0)
     entry = made((50, 80), disc(6, 4, 3.3, 4.0))
     exact = sigmoid(entry.logits())
     row = entry.row("a", 0)

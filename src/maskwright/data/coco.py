@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,14 @@ TREE = """\
   FOLDER/
     annotations/instances_NAME.json      or any other JSON: annotations=FILE
     NAME/ or images/                     the photos, as the JSON names them; another folder: images=DIR"""
+
+TABLES: Mapping[str, Sequence[str]] = MappingProxyType(
+    {
+        "images": ("id", "file_name", "height", "width"),
+        "annotations": ("id", "image_id", "category_id"),
+        "categories": ("id", "name"),
+    }
+)
 
 
 class COCOInstances(Dataset):
@@ -48,7 +57,7 @@ class COCOInstances(Dataset):
         self.file = root / annotations if annotations else _find_annotations(root)
         self.folder = root / (images or _guess_images(root, self.file))
         require_folders("coco", root, [str(self.folder.relative_to(root))], TREE)
-        content = _read_tables(self.file)
+        content = read_tables(self.file)
         self.categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         self.images = content["images"]
         self._paths = [_photo(self.folder, self.file, entry) for entry in self.images]
@@ -126,23 +135,31 @@ def _guess_images(root: Path, annotations: Path) -> str:
     return name if (root / name).is_dir() else "images"
 
 
-def _read_tables(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """The three tables of a COCO file, each entry with the keys it must have."""
+def read_tables(
+    path: Path, needed: Mapping[str, Sequence[str]] = TABLES, optional: Collection[str] = ()
+) -> dict[str, list[dict[str, Any]]]:
+    """Read the tables of a COCO file, each entry with the keys it must have.
+
+    Args:
+        path: the JSON file.
+        needed: the tables' names, each with the keys of its entries.
+        optional: those of them that may be missing; they are then empty.
+
+    Raises:
+        DatasetError: naming the file, and the table or the entry.
+    """
     content = read_json(path)
-    needed = {
-        "images": ("id", "file_name", "height", "width"),
-        "annotations": ("id", "image_id", "category_id"),
-        "categories": ("id", "name"),
-    }
+    result = {}
     for table, keys in needed.items():
-        entries = content.get(table) if isinstance(content, dict) else None
+        entries = content.get(table, [] if table in optional else None) if isinstance(content, dict) else None
         if not isinstance(entries, list):
             raise DatasetError(f"{path} has no list {table!r}, so it is not a COCO instances file.")
         for number, entry in enumerate(entries):
             missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
             if missing:
                 raise DatasetError(f"{path}: {table}[{number}] lacks {', '.join(missing)}.")
-    return {table: content[table] for table in needed}
+        result[table] = entries
+    return result
 
 
 def _photo(folder: Path, file: Path, entry: Mapping[str, Any]) -> Path:

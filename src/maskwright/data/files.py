@@ -69,6 +69,15 @@ def list_files(folder: Path, endings: Sequence[str]) -> list[Path]:
     return [folder / name for name in sorted(names) if not name.startswith(".")]
 
 
+def list_below(folder: Path, endings: Sequence[str]) -> list[Path]:
+    """Like `list_files`, in the folder and all folders below it; hidden ones are left out."""
+    found: list[Path] = []
+    for parent, folders, _ in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += list_files(Path(parent), endings)
+    return found
+
+
 def list_photos(folder: Path, but: Iterable[Path] = ()) -> list[Path]:
     """Images of `folder`, sorted by name, without those in `but` (masks in the same folder)."""
     others = set(but)
@@ -109,6 +118,29 @@ def pair_files(
     alone = (path for key, paths in by_key.items() if key not in seen for path in paths)
     problems += [Problem("missing_image", str(path), "belongs to no image") for path in alone]
     return pairs, problems
+
+
+def pair_trees(images: Path, masks: Path, mask_ending: str) -> tuple[list[Pair], list[Problem]]:
+    """Pair the photos and masks below two folders (or one) that have the same path there, but for the ending.
+
+    Returns:
+        As `pair_files`.
+    """
+    photos, files = _by_folder(images, IMAGE_SUFFIXES), _by_folder(masks, [mask_ending])
+    pairs: list[Pair] = []
+    problems: list[Problem] = []
+    for folder in sorted({*photos, *files}):
+        found, alone = pair_files(photos.get(folder, []), files.get(folder, []), mask_ending=mask_ending)
+        pairs += found
+        problems += alone
+    return pairs, problems
+
+
+def _by_folder(root: Path, endings: Sequence[str]) -> dict[Path, list[Path]]:
+    folders: dict[Path, list[Path]] = {}
+    for path in list_below(root, endings):
+        folders.setdefault(path.parent.relative_to(root), []).append(path)
+    return folders
 
 
 def _key(path: Path, ending: str) -> str:

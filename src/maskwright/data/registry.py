@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from maskwright.data import bsds, coco, davis, labelled, labels, pairs
+from maskwright.data import bsds, coco, davis, entityseg, labelled, labels, pairs, sa1b, sum_tar
 from maskwright.data.dataset import Dataset
 from maskwright.data.mixture import fold_by_image
 from maskwright.data.options import (
@@ -136,6 +136,34 @@ KINDS: dict[str, Kind] = {
             ),
             "images": Option(text, "folder that holds the photos now, if they have moved"),
             "partial": Option(yes_no, "take the finished part of a run that is still going"),
+        },
+    ),
+    "sa1b": Kind(
+        "photos with a JSON file of machine-made masks each, as Meta publishes SA-1B",
+        sa1b.TREE,
+        sa1b.SA1B,
+        {"images": Option(text, "folder of the photos, if not beside the JSON files"), **_AREA_OPTIONS},
+    ),
+    "sumtar": Kind(
+        "photos with an archive of soft masks each, as SUM's released code reads them",
+        sum_tar.TREE,
+        sum_tar.SumTar,
+        {
+            "images": Option(text, "folder of the photos, if not beside the archives"),
+            "maps": Option(text, "folder of the archives of refined masks (default: no uncertainty)"),
+            **_AREA_OPTIONS,
+            **_REFINE_OPTION,
+            "partial": Option(yes_no, "take photos without refined masks, trusting their labels"),
+        },
+    ),
+    "entityseg": Kind(
+        "photos cut into things and stuff by people (EntitySeg)",
+        entityseg.TREE,
+        entityseg.EntitySeg,
+        {
+            "split": Option(choice(*entityseg.SPLITS), "train (default) or val"),
+            "annotations": Option(names, "JSON files, in place of the split's own"),
+            "images": Option(text, "folder of the photos (default images, or images_lr)"),
         },
     ),
     "dis5k": _hqseg("dis5k", "finely structured objects"),
