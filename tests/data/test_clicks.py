@@ -20,7 +20,6 @@ from maskwright.data.clicks import (
     certain_point,
     certain_points,
     next_clicks,
-    rescale_points,
     sample_clicks,
 )
 
@@ -186,10 +185,3 @@ def test_masks_and_certainty_of_different_frames_are_refused() -> None:
         next_clicks(torch.from_numpy(mask)[None], torch.ones(1, 5, 5, dtype=torch.bool), None, None)
     with pytest.raises(AssertionError):
         sample_clicks(torch.ones(1, 3, 5), None, None)
-
-
-def test_points_move_to_the_same_place_in_another_frame() -> None:
-    points = torch.tensor([[0.0, 0.0], [63.0, 47.0]])
-    assert rescale_points(points, (48, 64), (192, 256)).tolist() == [[1.5, 1.5], [253.5, 189.5]]
-    there = rescale_points(points, (48, 64), (100, 30))
-    torch.testing.assert_close(rescale_points(there, (100, 30), (48, 64)), points)

@@ -19,27 +19,22 @@ from maskwright.losses import masks as plain
 from maskwright.losses import uncertain as losses
 
 Array = npt.NDArray[np.float64]
-LOSSES: list[Callable[..., Tensor]] = [
-    losses.uncertain_focal,
-    losses.uncertain_dice,
-    losses.uncertain_mask_loss,
-]
+LOSSES: list[Callable[..., Tensor]] = [losses.uncertain_focal, losses.uncertain_dice]
 
 
 class Case(NamedTuple):
     logits: Array
     targets: Array
     certainty: Array
-    valid: Array
 
-    def tensors(self, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        logits, targets, certainty = (torch.from_numpy(part).to(dtype) for part in self[:3])
-        return logits, targets, certainty, torch.from_numpy(self.valid.astype(bool))
+    def tensors(self, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
+        logits, targets, certainty = (torch.from_numpy(part).to(dtype) for part in self)
+        return logits, targets, certainty
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Soft, binary, empty and full targets; certainty of any kind, none at all among them; any padding."""
+    """Soft, binary, empty and full targets; certainty of any kind, none at all among them."""
     shape = draw(st.tuples(st.integers(1, 6), st.integers(1, 6)))
 
     def values(*choices: st.SearchStrategy[float]) -> Array:
@@ -50,7 +45,6 @@ def cases(draw: st.DrawFn) -> Case:
         values(st.floats(-80, 80)),
         values(bits, st.floats(0, 1), nothing, everything),
         values(st.floats(0, 1, width=32), bits, st.sampled_from([0.25, 0.5, 0.75]), nothing, everything),
-        values(everything, everything, bits, nothing),
     )
 
 
@@ -65,44 +59,33 @@ def test_focal_equals_twin(case: Case) -> None:
 @given(case=cases(), theta=st.sampled_from([0.0, 0.25, 0.5, 0.6, 0.75]))
 @settings(max_examples=40, deadline=None)
 def test_dice_equals_twin_and_a_certainty_of_theta_is_too_little(case: Case, theta: float) -> None:
-    fast = losses.uncertain_dice(*case.tensors(), theta=theta)
+    fast = losses.uncertain_dice(*case.tensors(), theta)
     assert fast.shape == ()
     assert float(fast) == pytest.approx(twin.dice(*case, theta), rel=1e-9, abs=1e-12)
-
-
-@given(case=cases())
-@settings(max_examples=30, deadline=None)
-def test_the_published_mixture_is_twenty_to_one(case: Case) -> None:
-    expected = 20 * twin.focal(*case) + twin.dice(*case, 0.6)
-    assert float(losses.uncertain_mask_loss(*case.tensors())) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @given(case=cases(), theta=st.floats(0, 0.99))
 @settings(max_examples=20, deadline=None)
 def test_full_certainty_gives_the_plain_losses(case: Case, theta: float) -> None:
-    logits, targets, _, _ = case.tensors()
-    ones = torch.ones_like(logits)
-    for certainty in (ones, None):
-        for valid in (ones.bool(), None):
-            focal = losses.uncertain_focal(logits, targets, certainty, valid)
-            torch.testing.assert_close(focal, plain.focal(logits, targets))
-            dice = losses.uncertain_dice(logits, targets, certainty, valid, theta=theta)
-            torch.testing.assert_close(dice, plain.dice(logits, targets))
+    logits, targets, _ = case.tensors()
+    for certainty in (torch.ones_like(logits), None):
+        focal = losses.uncertain_focal(logits, targets, certainty)
+        torch.testing.assert_close(focal, plain.focal(logits, targets))
+        dice = losses.uncertain_dice(logits, targets, certainty, theta)
+        torch.testing.assert_close(dice, plain.dice(logits, targets))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 @given(case=cases())
 @settings(max_examples=40, deadline=None)
-def test_pixels_in_doubt_and_padding_send_no_gradient_and_all_is_finite(
-    loss: Callable[..., Tensor], case: Case
-) -> None:
-    logits, targets, certainty, valid = case.tensors(torch.float32)
+def test_pixels_in_doubt_send_no_gradient_and_all_is_finite(loss: Callable[..., Tensor], case: Case) -> None:
+    logits, targets, certainty = case.tensors(torch.float32)
     logits.requires_grad_()
-    value = loss(logits, targets, certainty, valid)
+    value = loss(logits, targets, certainty)
     (gradient,) = torch.autograd.grad(value, logits)
     assert torch.isfinite(value)
     assert torch.isfinite(gradient).all()
-    learned = (certainty > (0.6 if loss is losses.uncertain_dice else 0)) & valid
+    learned = certainty > (0.6 if loss is losses.uncertain_dice else 0)
     assert (gradient[~learned] == 0).all()
     if not learned.any():
         assert float(value.detach()) == 0
@@ -112,15 +95,6 @@ def test_the_focal_divisor_is_the_number_of_pixels_not_the_sum_of_certainties() 
     logits, targets = torch.randn(1, 8, 8), torch.rand(1, 8, 8)
     half = losses.uncertain_focal(logits, targets, torch.full((1, 8, 8), 0.5))
     torch.testing.assert_close(half, plain.focal(logits, targets) / 2)
-
-
-def test_padding_changes_nothing() -> None:
-    logits, targets, certainty = torch.randn(2, 5, 7), torch.rand(2, 5, 7), torch.rand(2, 5, 7)
-    valid = torch.zeros(2, 9, 8, dtype=torch.bool)
-    valid[:, :5, :7] = True
-    padded = [torch.nn.functional.pad(part, (0, 1, 0, 4), value=0.8) for part in (logits, targets, certainty)]
-    for loss in LOSSES:
-        torch.testing.assert_close(loss(*padded, valid), loss(logits, targets, certainty))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -150,11 +124,9 @@ def test_the_iou_head_learns_on_the_whole_label_or_on_its_trusted_pixels() -> No
     targets = torch.tensor([[[True, False], [False, False]]])
     certainty = torch.tensor([[[1.0, 0.3], [1.0, 1.0]]])
     predicted = torch.zeros(1)
-    assert losses.trusted(None) is None
-    whole = plain.iou_head(predicted, logits, targets, losses.trusted(None))
-    assert float(whole) == pytest.approx(0.25)
-    sure = plain.iou_head(predicted, logits, targets, losses.trusted(certainty))
-    assert float(sure) == pytest.approx(1)
+    assert float(plain.iou_head(predicted, logits, targets)) == pytest.approx(0.25)
+    sure = certainty > losses.THRESHOLD
+    assert float(plain.iou_head(predicted, logits, targets, sure)) == pytest.approx(1)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
@@ -162,7 +134,5 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     for loss in LOSSES:
         with pytest.raises(AssertionError):
             loss(logits, logits, torch.ones(1, 1, 1))
-        with pytest.raises(AssertionError):
-            loss(logits, logits, None, torch.ones(1, 1, 4, dtype=torch.bool))
     with pytest.raises(AssertionError):
         losses.uncertain_dice(logits, logits, logits, theta=1.0)

@@ -6,22 +6,20 @@ import numpy as np
 from reference.mask_losses import Array, focal_pixel, sigmoid
 
 
-def focal(logits: Array, targets: Array, certainty: Array, valid: Array) -> float:
-    """Equation 1: the mean over the valid pixels of c FL."""
-    total, pixels = 0.0, 0
+def focal(logits: Array, targets: Array, certainty: Array) -> float:
+    """Equation 1: the mean over all pixels of c FL."""
+    total = 0.0
     for index in np.ndindex(logits.shape):
-        if valid[index]:
-            pixel = focal_pixel(float(logits[index]), float(targets[index]), 0.25, 2)
-            total += float(certainty[index]) * pixel
-            pixels += 1
-    return total / pixels if pixels else 0.0
+        pixel = focal_pixel(float(logits[index]), float(targets[index]), 0.25, 2)
+        total += float(certainty[index]) * pixel
+    return total / logits.size
 
 
-def dice(logits: Array, targets: Array, certainty: Array, valid: Array, theta: float) -> float:
-    """Equation 2: numerator and denominator over the valid pixels with c > theta."""
+def dice(logits: Array, targets: Array, certainty: Array, theta: float) -> float:
+    """Equation 2: numerator and denominator over the pixels with c > theta."""
     overlap = total = 0.0
     for index in np.ndindex(logits.shape):
-        if valid[index] and certainty[index] > theta:
+        if certainty[index] > theta:
             p, t = sigmoid(float(logits[index])), float(targets[index])
             overlap += p * t
             total += p + t

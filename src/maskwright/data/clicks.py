@@ -134,15 +134,6 @@ def next_clicks(
     return points_N2, torch.where(found_N, labels_N, -1)
 
 
-def rescale_points(points: Tensor, size: tuple[int, int], to: tuple[int, int]) -> Tensor:
-    """Move points (…, 2), pixel indices in a frame of `size` (H, W), to the same places in a frame `to`.
-
-    Pixels are areas: the middle of a pixel goes to the middle of what it covers.
-    """
-    scale = points.new_tensor([to[1] / size[1], to[0] / size[0]])
-    return (points + 0.5) * scale - 0.5
-
-
 def _candidates(
     region: BoolArray, certainty: FloatArray | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
