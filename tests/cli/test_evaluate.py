@@ -8,7 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as PILImage
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from tiny import save_tiny_model
 
 from maskwright.cli.evaluate import main
 
@@ -132,12 +136,115 @@ def test_a_model(dataset: str, tmp_path: Path, golden_root: Path) -> None:
     assert all(score["predicted_iou"] is not None for score in result["per_mask"])
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two tiny models that differ."""
+    folder = tmp_path_factory.mktemp("models")
+    one = save_tiny_model(folder)
+    weights = load_file(one)
+    rng = torch.Generator().manual_seed(1)
+    changed = {name: value + 0.1 * torch.randn(value.shape, generator=rng) for name, value in weights.items()}
+    with safe_open(one, "pt") as file:
+        save_file(changed, folder / "other.safetensors", file.metadata())
+    return [str(one), str(folder / "other.safetensors")]
+
+
+def test_several_models_over_clicks_side_by_side(
+    dataset: str, models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--model", *models, "--data", dataset, "--clicks", "1,3,5", "--choice", "single", "oracle"]
+    folder, page = tmp_path / "pictures", tmp_path / "new" / "tables.md"
+    code, result = evaluate(tmp_path, *arguments, "--pictures", str(folder), "--markdown", str(page))
+    assert code == 0
+    rows = [(row["model"], row["choice"]) for row in result["results"]]
+    assert rows == [(model, choice) for choice in ("single", "oracle") for model in models]
+    for row in result["results"]:
+        assert (row["clicks"], row["click_counts"], row["click"]) == (5, [1, 3, 5], "center")
+        assert [step["click"] for step in row["by_click"]] == [1, 2, 3, 4, 5]
+        assert all(step["miou_ci95"][0] <= step["miou"] <= step["miou_ci95"][1] for step in row["by_click"])
+        assert row["miou"] == row["by_click"][-1]["miou"]
+    scores = {(row["model"], row["choice"]): row["by_click"][2]["miou"] for row in result["results"]}
+    assert [gap["choice"] for gap in result["differences"]] == ["single", "oracle"]
+    for gap in result["differences"]:
+        expected = scores[models[0], gap["choice"]] - scores[models[1], gap["choice"]]
+        assert gap["by_click"][2]["miou"] == pytest.approx(expected)
+
+    text = page.read_text()
+    titles = [line for line in text.splitlines() if line.startswith("**")]
+    assert [title.partition(",")[2].strip(" *").partition(" (")[0] for title in titles] == [
+        *["one output"] * 2,
+        *["best of three against the truth"] * 2,
+    ]
+    # Three counts of two models, twice; three differences, twice; a heading and a rule each.
+    assert sum(line.startswith("| ") for line in text.splitlines()) == 2 * (6 + 3) + 4 * 2
+    shown = capsys.readouterr().out
+    assert all(title.strip("*") in shown for title in titles)
+    curves = sorted(path.name for path in folder.glob("curves-*.png"))
+    assert len(curves) == 2
+    assert np.asarray(PILImage.open(folder / curves[0])).std() > 5
+    assert (folder / "report.html").read_text().count("<table>") == 4
+
+
+def test_tasks_have_means_over_their_sets(dataset: str, tmp_path: Path) -> None:
+    first = f"{dataset}?background=0,1"
+    arguments = ["--baseline", "box", "ellipse", "--task", "entity", dataset, "--data", first]
+    code, result = evaluate(tmp_path, *arguments, "--task", "part", first, dataset)
+    assert code == 0
+    names = [(mean["name"], mean["task"], mean["sets"]) for mean in result["means"]]
+    assert names == [
+        *((name, "entity", [dataset]) for name in ("box", "ellipse")),
+        *((name, "part", [first, dataset]) for name in ("box", "ellipse")),
+    ]
+    scores = {row["data"]: row["miou"] for row in result["results"] if row["baseline"] == "box"}
+    assert result["means"][2]["miou"] == pytest.approx(sum(scores.values()) / 2)
+    assert [gap["data"] for gap in result["differences"]] == [first, dataset, "entity", "part"]
+
+
+def test_several_sets_have_an_overall_mean(
+    dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, result = evaluate(
+        tmp_path, "--baseline", "box", "--data", dataset, f"{dataset}?background=0,1", "--prompt", "box"
+    )
+    assert (code, [mean["task"] for mean in result["means"]]) == (0, ["overall"])
+    assert "overall (2 sets)" in capsys.readouterr().out
+
+
+def test_the_hq_protocol_needs_an_hq_token(dataset: str, tmp_path: Path, golden_root: Path) -> None:
+    sam, hq = str(golden_root / "sam.pth"), str(golden_root / "sam_hq.pth")
+    common = ["--data", dataset, "--num-heads", "2", "--protocol", "hq"]
+    code, result = evaluate(tmp_path, "--model", sam, hq, *common)
+    assert code == 1
+    assert "no HQ token" in result["failures"][0]["reason"]
+    assert "--hq off" in result["failures"][0]["reason"]
+    (row,) = result["results"]
+    assert (result["protocol"], row["hq"], row["stretch"], row["per_image"]) == ("hq", "only", True, None)
+    assert (row["min_area"], row["max_area"], row["n"]) == (0, 1, 6)
+    code, result = evaluate(tmp_path, "--model", sam, *common, "--hq", "off", "--limit", "1")
+    assert (code, result["hq"], result["n"]) == (0, "off", 2)
+
+
+def test_edge_clicks_are_other_clicks(dataset: str, tmp_path: Path) -> None:
+    common = ["--baseline", "ellipse", "--data", dataset, "--prompt", "point"]
+    center, edge = (evaluate(tmp_path, *common, "--click", kind)[1] for kind in ("center", "edge"))
+    assert (center["click"], edge["click"]) == ("center", "edge")
+    assert edge["miou"] < center["miou"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--data", "labels:x"], "give --model NAME|PATH or --baseline"),
         (["--baseline", "box"], "give --data"),
         (["--baseline", "box", "--data", "labels:x", "--clicks", "2"], "1 for baselines"),
+        (["--model", "nano", "--data", "labels:x", "--clicks", "1,x"], "such as 1,3,5"),
+        (["--model", "nano", "--data", "labels:x", "--clicks", "0"], "at least 1"),
+        (["--model", "nano", "--data", "labels:x", "--multimask", "--choice", "oracle"], "one of the two"),
+        (["--baseline", "box", "--data", "labels:x", "--choice", "oracle"], "`single` too"),
+        (["--baseline", "box", "--data", "labels:x", "--protocol", "hq"], "HQ tokens"),
+        (["--baseline", "box", "--task", "labels:x", "labels:y"], "a name and its datasets"),
+        (["--baseline", "box", "--task", "salient"], "a name and its datasets"),
+        (["--baseline", "box", "--task", "overall", "labels:x"], "name the task otherwise"),
         (["--baseline", "box", "--data", "labels:x", "--min-area", "0.7"], "shares of the image"),
         (["--baseline", "box", "--data", "labels:x", "--limit", "0"], "--limit"),
     ],

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from methods.scripted import Samples, Scripted, filled, rectangle, sample
 
 import maskwright
 from maskwright.cli.common import plain
 from maskwright.data.registry import open_dataset
-from maskwright.errors import ConfigError, ImageError, InputError
+from maskwright.errors import ConfigError, InputError
 from maskwright.methods.asking import Asking
 from maskwright.methods.baselines import baseline
 from maskwright.methods.comparison import differences
@@ -24,68 +22,7 @@ from maskwright.methods.prediction import ModelPredictor, PredictedMask
 from maskwright.methods.provenance import machine, versions
 from maskwright.methods.scores import Selection
 from maskwright.metrics.regions import iou
-from maskwright.types import BoolArray, Image, Prompts, Sample
-
-SIZE = (60, 80)
-
-
-def rectangle(top: int, left: int, bottom: int, right: int) -> BoolArray:
-    mask = np.zeros(SIZE, np.bool_)
-    mask[top:bottom, left:right] = True
-    return mask
-
-
-def sample(name: str, *masks: BoolArray) -> Sample:
-    ids = tuple(range(10, 10 + len(masks)))
-    stack = np.stack(masks) if masks else np.zeros((0, *SIZE), np.bool_)
-    return Sample(Image(np.zeros((*SIZE, 3), np.uint8), name), stack, ids, name)
-
-
-class Samples(Sequence[Any]):
-    """A dataset in memory; a string in place of a sample is the reason it cannot be read."""
-
-    def __init__(self, *items: Sample | str) -> None:
-        self.items = items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: Any) -> Any:
-        item = self.items[index]
-        if isinstance(item, str):
-            raise ImageError(f"photo{index}.jpg: {item}")
-        return item
-
-    def image_path(self, index: int) -> str:
-        return f"photo{index}.jpg"
-
-
-@dataclass
-class Scripted:
-    """Answers by a function of the prompt, and counts what it was asked."""
-
-    answer: Callable[[Prompts], BoolArray]
-    name: str = "scripted"
-    is_model: bool = True
-    takes_corrections: bool = True
-    settings: dict[str, Any] = field(default_factory=dict)
-    prepared: list[str] = field(default_factory=list)
-    asked: list[Prompts] = field(default_factory=list)
-
-    def prepare(self, image: Image) -> Image:
-        self.prepared.append(image.source)
-        return image
-
-    def predict(self, prepared: Image, prompt: Prompts) -> PredictedMask:
-        self.asked.append(prompt)
-        mask = self.answer(prompt)
-        return PredictedMask(mask, iou=0.5, low_res=torch.from_numpy(mask[:16, :16] * 8.0 - 4))
-
-
-def filled(prompt: Prompts) -> BoolArray:
-    assert prompt.boxes is not None
-    x0, y0, x1, y1 = (int(side) for side in prompt.boxes[0])
-    return rectangle(y0, x0, y1, x1)
+from maskwright.types import BoolArray, Prompts
 
 
 def test_scores_of_known_answers() -> None:
@@ -249,6 +186,23 @@ class TestCorrections:
         assert 40 <= last.points[0, 0, 0] < 70
         assert 60 <= last.points[0, 1, 0] < 70
         assert last.masks.shape == (1, 16, 16)
+
+    def test_counts_are_points_of_one_sequence(self) -> None:
+        data = Samples(sample("a", self.truth), sample("b", self.truth))
+        whole = evaluate_prompted(Scripted(self.answer), data, clicks=[1, 2, 4])
+        assert (whole.clicks, whole.counts) == (4, (1, 2, 4))
+        for count in whole.counts:
+            alone = evaluate_prompted(Scripted(self.answer), data, clicks=count)
+            step = whole.by_click()[count - 1]
+            assert (step["click"], step["miou"]) == (count, alone.miou)
+            assert (step["miou_ci95"], step["boundary_iou"]) == (alone.miou_interval, alone.boundary_iou)
+        content = whole.to_json()
+        assert (content["clicks"], content["click_counts"], content["miou"]) == (4, (1, 2, 4), 1)
+
+    @pytest.mark.parametrize("counts", [[], [0, 1], [3, 1], [1, 1]])
+    def test_counts_that_do_not_rise_are_refused(self, counts: list[int]) -> None:
+        with pytest.raises(ConfigError, match="rising order"):
+            evaluate_prompted(Scripted(self.answer), Samples(sample("a", self.truth)), clicks=counts)
 
     def test_a_spill_gets_a_background_click(self) -> None:
         predicted = PredictedMask(rectangle(10, 0, 50, 70), low_res=torch.zeros(16, 16))
