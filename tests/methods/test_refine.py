@@ -256,8 +256,8 @@ def test_a_refiner_for_another_encoder_is_refused(models: dict[str, Path], tmp_p
         net: Any = base.model.net
         net.mask_decoder.iou_token.weight.add_(1)
     assert MaskRefiner.load(path, base).model is not base.model
-    with pytest.raises(WeightsError, match="holds a whole model, not only a refiner"):
-        MaskRefiner.load(models["sam"] / "model.safetensors", base)
+    with pytest.raises(WeightsError, match="holds a whole model, not a refiner"):
+        MaskRefiner.load(models["sam"], base)
 
 
 def test_names_and_paths_that_lead_nowhere_say_what_to_do(
@@ -366,7 +366,7 @@ def test_only_prompt_encoder_and_decoder_learn_hq_layers_included(base: Segmente
 def test_it_learns_evaluates_exports_and_resumes(
     photos: Path, models: dict[str, Path], tmp_path: Path
 ) -> None:
-    chosen = settings(photos, models["nano"], steps=25, evaluate_every=25, optimizer={"lr": 3e-3})
+    chosen = settings(photos, models["nano"], steps=60, evaluate_every=60, optimizer={"lr": 3e-3})
     method = RefinerTraining(chosen)
     before = {name: value.clone() for name, value in method.model.base.state_dict().items()}
     outcome = train(method, tmp_path / "run", quiet=True)
@@ -378,7 +378,7 @@ def test_it_learns_evaluates_exports_and_resumes(
     }  # fmt: skip
     assert names <= set(outcome.metrics)
     assert outcome.metrics["input_iou"] == outcome.before["input_iou"]
-    assert outcome.metrics["refined_iou"] > outcome.before["refined_iou"]
+    assert outcome.metrics["refined_iou"] > 2 * outcome.metrics["input_iou"]
     base = load(models["nano"], device="cpu")
     assert MaskRefiner.load(outcome.model, base).model.family == "nano"
     # Two photos are held out of eight; each of the others is encoded as it is and mirrored, and no more.
@@ -387,7 +387,7 @@ def test_it_learns_evaluates_exports_and_resumes(
     checkpoint = tmp_path / "run/checkpoints/last.safetensors"
     assert "encoder" not in checkpoint.read_bytes()[:4000].decode("latin-1").replace("prompt_encoder", "")
     again = train(RefinerTraining(chosen), tmp_path / "run", quiet=True)
-    assert again.step == 25
+    assert again.step == 60
 
 
 def test_the_command_trains_and_says_how_to_go_on(

@@ -53,8 +53,8 @@ def test_masks_scores_and_uncertainty_are_the_refiners(
     photos: Path, model: Path, refiner: Path, tmp_path: Path, prompt: tuple[str, ...]
 ) -> None:
     out, result = tmp_path / "out", tmp_path / "r.json"
-    given = (photos, *prompt, "--model", model, "--refine", refiner, "--out", out, "--json", result)
-    assert segment(*given) == 0
+    given = ("--model", model, "--refine", refiner, "--out", out, "--json", result)
+    assert segment(photos, *prompt, *given) == 0
     base = load(model, device="cpu")
     by_hand = MaskRefiner.load(refiner, base)
     assert json.loads(result.read_text())["refiner"] == by_hand.signature

@@ -34,6 +34,7 @@ from maskwright.models.prompts import check_prompts, to_batch
 from maskwright.models.registry import build
 from maskwright.models.sam_hq import SAMHQ
 from maskwright.models.segmenter import Segmenter, select, weights_digest
+from maskwright.models.task_prompts import PREFIX as TASK_PROMPTS
 from maskwright.runtime import in_chunks
 from maskwright.types import BoolArray, Embedding, Masks, Prompts, check_shape
 
@@ -186,7 +187,7 @@ def decoder_of(base: MaskModel) -> MaskModel:
     config = _single_pass(base.family, base.config_dict())
     encoder = PARTS[base.family].encoder
     # Masks of every task are refined alike, so a refiner has no task prompts.
-    others = (*encoder, "task_prompts.")
+    others = (*encoder, TASK_PROMPTS)
     state = {name: value for name, value in base.state_dict().items() if not name.startswith(others)}
     return build(Checkpoint(base.family, config, state, "decoder"), base.family, leave_out=encoder)
 
