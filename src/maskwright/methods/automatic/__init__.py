@@ -1,0 +1,1 @@
+"""Masks of everything in an image, without prompts: SAM's automatic mask generator."""

@@ -1,0 +1,218 @@
+"""SAM's automatic mask generator: masks of everything in an image, from a grid of clicks.
+
+Axes: N masks, M masks a click, H W image or crop, h w low resolution.
+
+Source: Kirillov et al. 2023, section 5 and appendix B; behaviour and defaults of the released generator.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskwright.io.rle import RLE
+from maskwright.methods.automatic.config import AutomaticSettings
+from maskwright.methods.automatic.crops import Crop, make_crops, point_grid
+from maskwright.methods.automatic.filters import Boxes, Measures, cut_off, measure
+from maskwright.methods.automatic.regions import clean
+from maskwright.methods.automatic.suppression import suppress
+from maskwright.models.preprocess import ImageLike, to_image
+from maskwright.models.segmenter import Segmenter
+from maskwright.types import Embedding, Geometry, Image, Prompts
+
+Box = tuple[int, int, int, int]
+
+DEFAULTS = AutomaticSettings()
+
+# Pixels of full-size logits held at once. More takes twice as long on a CPU, whose caches it leaves.
+CPU_PIXELS = 2**22
+GPU_PIXELS = 2**26
+
+
+@dataclass(frozen=True, eq=False)
+class AutomaticMask:
+    """One mask of an image; all positions are pixels of the whole image.
+
+    Args:
+        rle: the mask.
+        low_res: (h, w) float32 logits in the input frame of the crop it was found in, on the CPU; as the
+            model gave them, so small regions that were removed from the mask are still in them.
+        point: (x, y) of the click.
+        box: (x, y, w, h) from the first to the last column and row of the mask. As in the released generator
+            and in SA-1B, w is the last column minus the first: one less than the columns it covers.
+        crop_box: (x, y, w, h) of the crop.
+        predicted_iou: the model's own estimate.
+        stability: IoU of the masks at raised and lowered threshold.
+        area: object pixels.
+    """
+
+    rle: RLE
+    low_res: Tensor
+    point: tuple[float, float]
+    box: Box
+    crop_box: Box
+    predicted_iou: float
+    stability: float
+    area: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A mask that passed the filters, not yet compared with others; `box` (4,) is inclusive, in the image."""
+
+    low_res: Tensor
+    geometry: Geometry
+    crop: Crop
+    point: tuple[float, float]
+    predicted_iou: float
+    stability: float
+    box: Boxes
+
+
+def generate(
+    segmenter: Segmenter, image: ImageLike, settings: AutomaticSettings = DEFAULTS
+) -> list[AutomaticMask]:
+    """Find masks of everything in an image.
+
+    Every crop is embedded once and asked with its grid of clicks; each answer is filtered by predicted IoU,
+    stability, area and the crop's edge; overlapping masks are suppressed within a crop, then between crops,
+    then, if small regions were removed, once more.
+
+    Args:
+        segmenter: any model. HQ models of the SAM-HQ family give one mask a click instead of three, unless
+            `settings.hq` is "off".
+        image: as for `Segmenter.embed`; it is read once.
+        settings: see `AutomaticSettings`.
+
+    Returns:
+        Masks, best first: of smaller crops before larger ones, then by predicted IoU; with
+        `min_mask_region_area`, those that needed no cleaning before the others. The order of equal scores is
+        that of the clicks.
+
+    Raises:
+        InputError: the value is no image, or hq="only" for a model without an HQ token.
+        ImageError: the file cannot be read.
+    """
+    photo = to_image(image)
+    asked = copy.copy(segmenter)
+    if segmenter.device.type != "cpu":
+        # A GPU takes the whole batch at once; a CPU is faster with `chunk` of it, which its caches hold.
+        asked.chunk = settings.points_per_batch
+    crops = make_crops(photo.size, settings.crop_n_layers, settings.crop_overlap_ratio)
+    found = list(chain.from_iterable(_in_crop(asked, photo, crop, settings) for crop in crops))
+    if len(crops) > 1:
+        kept = suppress([c.box for c in found], [-c.crop.area for c in found], settings.crop_nms_thresh)
+        found = [found[k] for k in kept]
+    masks = [_finished(candidate, photo.size, segmenter.device) for candidate in found]
+    if settings.min_mask_region_area:
+        threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
+        masks = _without_small_regions(masks, settings.min_mask_region_area, threshold)
+    return masks
+
+
+def _in_crop(segmenter: Segmenter, photo: Image, crop: Crop, settings: AutomaticSettings) -> list[_Candidate]:
+    """The masks of one crop that pass the filters and are not suppressed by others of it, best first."""
+    embedding = segmenter.embed(crop.cut(photo))
+    per_side = max(1, settings.points_per_side // settings.crop_n_points_downscale_factor**crop.layer)
+    points = torch.from_numpy(point_grid(per_side, crop.size))
+    found: list[_Candidate] = []
+    for batch in points.split(settings.points_per_batch):
+        found += _ask(segmenter, embedding, batch, crop, photo.size, settings)
+    kept = suppress([c.box for c in found], [c.predicted_iou for c in found], settings.box_nms_thresh)
+    return [found[k] for k in kept]
+
+
+def _ask(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    points_N2: Tensor,
+    crop: Crop,
+    size: tuple[int, int],
+    settings: AutomaticSettings,
+) -> list[_Candidate]:
+    """The candidates among the answers to one batch of clicks."""
+    prompts = Prompts(points_N2[:, None].float(), torch.ones(len(points_N2), 1, dtype=torch.long))
+    masks = segmenter.decode(embedding, prompts, multimask=True, hq=settings.hq)
+    # Before anything is made as large as the image. A prediction that is not a number is above nothing.
+    clicks, ranks = (masks.iou > settings.pred_iou_thresh).nonzero(as_tuple=True)
+    if not len(clicks):
+        return []
+    low_res_Nhw, iou_N = masks.low_res[clicks, ranks], masks.iou[clicks, ranks]
+    measures = _measure(low_res_Nhw, embedding.geometry, settings.stability_score_offset)
+    boxes_N4 = measures.boxes + np.tile(crop.box[:2], 2)
+    keep = (
+        (measures.stability >= settings.stability_score_thresh)
+        & (measures.areas > 0)
+        & (measures.areas <= settings.max_area * size[0] * size[1])
+        & ~cut_off(boxes_N4, crop.box, size)
+    )
+    in_image_N2 = points_N2 + torch.tensor(crop.box[:2])
+    return [
+        _Candidate(
+            # A copy, so that one mask does not keep the whole batch in memory.
+            low_res=low_res_Nhw[k].clone().cpu(),
+            geometry=embedding.geometry,
+            crop=crop,
+            point=(in_image_N2[clicks[k], 0].item(), in_image_N2[clicks[k], 1].item()),
+            predicted_iou=iou_N[k].item(),
+            stability=float(measures.stability[k]),
+            box=boxes_N4[k],
+        )
+        for k in np.flatnonzero(keep)
+    ]
+
+
+def _measure(low_res_Nhw: Tensor, geometry: Geometry, offset: float) -> Measures:
+    """Measure masks at full size, a few at a time."""
+    most = CPU_PIXELS if low_res_Nhw.device.type == "cpu" else GPU_PIXELS
+    height, width = geometry.size
+    few = max(1, most // max(height * width, geometry.side**2))
+    parts = [measure(geometry.to_image(part_Nhw), offset) for part_Nhw in low_res_Nhw.split(few)]
+    return Measures(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+
+
+def _finished(candidate: _Candidate, size: tuple[int, int], device: torch.device) -> AutomaticMask:
+    """A candidate as a mask of the whole image of `size`."""
+    inside = candidate.geometry.to_image(candidate.low_res[None].to(device))[0] > 0
+    mask = np.zeros(size, np.bool_)
+    mask[candidate.crop.place] = inside.cpu().numpy()
+    rle = RLE.encode(mask)
+    return AutomaticMask(
+        rle=rle,
+        low_res=candidate.low_res,
+        point=candidate.point,
+        box=_box(rle),
+        crop_box=candidate.crop.xywh,
+        predicted_iou=candidate.predicted_iou,
+        stability=candidate.stability,
+        area=rle.area,
+    )
+
+
+def _without_small_regions(
+    masks: Sequence[AutomaticMask], smallest: int, threshold: float
+) -> list[AutomaticMask]:
+    """Clean the masks and suppress those that are now alike, preferring the ones that needed no cleaning."""
+    result, scores = [], []
+    for mask in masks:
+        before = mask.rle.decode()
+        after = clean(before, smallest)
+        if after is not before:
+            rle = RLE.encode(after)
+            mask = replace(mask, rle=rle, box=_box(rle), area=rle.area)
+        result.append(mask)
+        scores.append(after is before)
+    corners = [(x, y, x + width, y + height) for x, y, width, height in (mask.box for mask in result)]
+    return [result[k] for k in suppress(corners, scores, threshold)]
+
+
+def _box(rle: RLE) -> Box:
+    """The box of a mask that is not empty, in the convention of `AutomaticMask.box`."""
+    x, y, width, height = rle.box
+    return x, y, width - 1, height - 1
