@@ -253,7 +253,7 @@ def _flat_mean(values_NP: Tensor, weights_NP: Tensor | None) -> Tensor:
     if weights_NP is None:
         return values_NP.mean(dim=-1)
     total_N = weights_NP.sum(dim=-1)
-    # Not a tiny number in place of 0: its gradient overflows where the loss is multiplied, and inf * 0 is NaN.
+    # Not a tiny number in place of 0: its gradient overflows where the loss is scaled, and inf * 0 is NaN.
     return (values_NP * weights_NP).sum(dim=-1) / torch.where(total_N > 0, total_N, 1.0)
 
 
