@@ -54,7 +54,8 @@ def main(argv: list[str]) -> int:
     """
     session = Session(Common())
     if not argv or argv[0] in ("-h", "--help"):
-        listing = "".join(f"  {name:<12} {summary}\n" for name, summary in recipe_names().items())
+        width = max(map(len, recipe_names()))
+        listing = "".join(f"  {name:<{width}} {summary}\n" for name, summary in recipe_names().items())
         sys.stdout.write(f"{USAGE}{listing}\n`{PROG} RECIPE --help` lists all its settings.\n")
         return 0 if argv else 2
     try:

@@ -47,6 +47,9 @@ class TrainingData(ABC):
     Worker processes get a pickled copy, so it holds no model.
     """
 
+    def begin(self, items_per_step: int) -> None:  # noqa: B027  (most data's order is one of items)
+        """Told once, before the first item: how many items an optimiser step takes, over all processes."""
+
     @abstractmethod
     def __len__(self) -> int:
         """Items in one epoch."""

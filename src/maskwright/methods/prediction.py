@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskwright.data.tasks import Task
 from maskwright.errors import InputError
 from maskwright.types import BoolArray, Embedding, Geometry, HQMode, Image, Masks, Prompts
 
@@ -78,6 +79,7 @@ class ModelPredictor:
         hq: which logits of an HQ model; see `Segmenter.decode`.
         stretch: show the model the image stretched to its square, whatever it does by itself, as HQ-SAM's
             evaluation does; with hq="only" and boxes that is its published protocol.
+        task: which kind of mask is wanted, told with the first prompt; see `Segmenter.decode`.
     """
 
     segmenter: Segmenter
@@ -85,6 +87,7 @@ class ModelPredictor:
     multimask: bool = False
     hq: HQMode = "sum"
     stretch: bool = False
+    task: Task | int | None = None
 
     is_model = True
     takes_corrections = True
@@ -92,7 +95,8 @@ class ModelPredictor:
     @property
     def settings(self) -> dict[str, Any]:
         """How the model is asked."""
-        return {"multimask": self.multimask, "hq": self.hq, "stretch": self.stretch}
+        asked = {"multimask": self.multimask, "hq": self.hq, "stretch": self.stretch}
+        return asked if self.task is None else {**asked, "task": self.task}
 
     @torch.no_grad()
     def prepare(self, image: Image) -> Embedding:
@@ -127,7 +131,8 @@ class ModelPredictor:
         return found
 
     def _decode(self, prepared: Embedding, prompt: Prompts, multimask: bool) -> Masks:
-        return self.segmenter.decode(prepared, prompt, multimask=multimask, hq=self.hq)
+        task = self.task if prompt.masks is None else None
+        return self.segmenter.decode(prepared, prompt, multimask=multimask, hq=self.hq, task=task)
 
 
 def _predicted(masks: Masks) -> list[PredictedMask]:

@@ -8,7 +8,7 @@ from maskwright.errors import ConfigError, suggestion
 from maskwright.methods.base import Method
 from maskwright.methods.settings import TrainSettings
 
-METHODS = ("finetune", "refiner", "nano")
+METHODS = ("finetune", "refiner", "sum", "sum-hq", "nano")
 
 
 def settings_class(name: str, source: str) -> type[TrainSettings]:
@@ -29,6 +29,14 @@ def settings_class(name: str, source: str) -> type[TrainSettings]:
         from maskwright.methods.refine.config import RefinerSettings
 
         return RefinerSettings
+    if name == "sum":
+        from maskwright.methods.interactive.config import InteractiveSettings
+
+        return InteractiveSettings
+    if name == "sum-hq":
+        from maskwright.methods.interactive.config import AlternatingSettings
+
+        return AlternatingSettings
     raise ConfigError(
         f"{source}: unknown method {name!r}; known are {', '.join(METHODS)}.{suggestion(name, METHODS)}"
     )
@@ -52,6 +60,18 @@ def build_method(name: str, settings: TrainSettings, out: Path) -> Method:
 
         assert isinstance(settings, RefinerSettings)
         return RefinerTraining(settings, out / "embeddings")
+    if name == "sum":
+        from maskwright.methods.interactive.config import InteractiveSettings
+        from maskwright.methods.interactive.method import SUM
+
+        assert isinstance(settings, InteractiveSettings)
+        return SUM(settings, out / "embeddings")
+    if name == "sum-hq":
+        from maskwright.methods.interactive.alternating import AlternatingSUM
+        from maskwright.methods.interactive.config import AlternatingSettings
+
+        assert isinstance(settings, AlternatingSettings)
+        return AlternatingSUM(settings, out / "embeddings")
     from maskwright.methods.nano.config import NanoSettings
     from maskwright.methods.nano.method import NanoTraining
 

@@ -83,6 +83,7 @@ class _Run:
         settings, accelerator = self.settings, self.engine.accelerator
         processes = (accelerator.num_processes, accelerator.process_index)
         self.batches = Batches(data, settings.seed, settings.batch_size, settings.accumulate, *processes)
+        data.begin(self.batches.items_per_step)
         self.steps = settings.steps or self.batches.steps_of(settings.epochs or 1)
         epoch = max(1, len(data) // self.batches.items_per_step)
         self.evaluate_every = settings.evaluate_every or min(epoch, self.steps)

@@ -1,4 +1,4 @@
-"""Means of logged values between two log lines."""
+"""Means of logged values between two log lines, each over the steps that reported it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ class Meter:
     def __init__(self) -> None:
         """Start empty."""
         self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
         self.clear()
 
     def clear(self) -> None:
         """Forget everything and start the clock."""
-        self.sums = {}
+        self.sums, self.counts = {}, {}
         self.count = 0
         self.earlier = 0.0
         self.began = time.monotonic()
@@ -25,6 +26,7 @@ class Meter:
         """Take in one step's values."""
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
         self.count += 1
 
     def pause(self, seconds: float) -> None:
@@ -39,7 +41,7 @@ class Meter:
     @property
     def means(self) -> list[float]:
         """Mean of each."""
-        return [value / self.count for value in self.sums.values()]
+        return [value / self.counts[name] for name, value in self.sums.items()]
 
     @property
     def seconds(self) -> float:
@@ -48,9 +50,10 @@ class Meter:
 
     def state(self) -> dict[str, Any]:
         """Plain values to save."""
-        return {"sums": self.sums, "count": self.count, "seconds": self.seconds}
+        return {"sums": self.sums, "counts": self.counts, "count": self.count, "seconds": self.seconds}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from saved values."""
         self.clear()
-        self.sums, self.count, self.earlier = dict(state["sums"]), state["count"], state["seconds"]
+        self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+        self.count, self.earlier = state["count"], state["seconds"]

@@ -150,7 +150,7 @@ class FinetuneData(TrainingData):
             empty = torch.zeros(count, side, side, dtype=torch.bool)
             # A full prompt keeps the batch regular; the photo counts nothing.
             full = np.ones((count, side, side), bool)
-            return Item(pixels, empty, None, False, kind, self._prompts(kind, full, rng))
+            return Item(pixels, empty, None, False, kind, self.draw_prompts(kind, full, rng))
         rows = np.resize(np.arange(len(chosen)), count)
         weights = self._weights(sample, chosen, matrix)
         return Item(
@@ -159,7 +159,7 @@ class FinetuneData(TrainingData):
             None if weights is None else torch.from_numpy(weights[rows]),
             True,
             kind,
-            self._prompts(kind, masks[rows], rng),
+            self.draw_prompts(kind, masks[rows], rng),
         )
 
     def collate(self, items: Sequence[Item]) -> Batch:
@@ -209,7 +209,7 @@ class FinetuneData(TrainingData):
         side = self.frame.side
         return 1 - warp_maps(sample.uncertainty[chosen], matrix, (side, side))
 
-    def _prompts(self, kind: PromptName, masks: BoolArray, rng: np.random.Generator) -> PromptBatch:
+    def draw_prompts(self, kind: PromptName, masks: BoolArray, rng: np.random.Generator) -> PromptBatch:
         """The prompts of N objects, each drawn from its mask in the frame."""
         size = (self.frame.side, self.frame.side)
         if kind in ("box", "jittered_box"):
@@ -218,7 +218,10 @@ class FinetuneData(TrainingData):
                 boxes = [jitter_box(box, size, rng) for box in boxes]
             return PromptBatch(boxes=torch.from_numpy(np.stack(boxes)))
         if kind == "mask":
-            return PromptBatch(masks=torch.from_numpy(np.stack([self._mask_prompt(m, rng) for m in masks])))
+            low_res = self.frame.low_res
+            return PromptBatch(
+                masks=torch.from_numpy(np.stack([mask_prompt(mask, low_res, rng) for mask in masks]))
+            )
         if kind == "click":
             # The centre is where people click first; anywhere on the object teaches the rest.
             points = [
@@ -229,12 +232,11 @@ class FinetuneData(TrainingData):
         stacked = torch.from_numpy(np.stack(points))
         return PromptBatch(stacked, torch.ones(stacked.shape[:2], dtype=torch.long))
 
-    def _mask_prompt(self, mask: BoolArray, rng: np.random.Generator) -> FloatArray:
-        """A degraded mask as logits of the size that a user's mask becomes (published: 0 and 255)."""
-        low = (self.frame.low_res, self.frame.low_res)
-        small = cv2.resize(mask.astype(np.float32), low, interpolation=cv2.INTER_AREA)
-        degraded = degrade_mask(small, rng)
-        return np.where(degraded, MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
+
+def mask_prompt(mask: BoolArray, low_res: int, rng: np.random.Generator) -> FloatArray:
+    """A degraded mask as logits of the size that a user's mask becomes (published: 0 and 255)."""
+    small = cv2.resize(mask.astype(np.float32), (low_res, low_res), interpolation=cv2.INTER_AREA)
+    return np.where(degrade_mask(small, rng), MASK_LOGIT, -MASK_LOGIT).astype(np.float32)
 
 
 class Augmentation(Protocol):

@@ -47,14 +47,22 @@ class Finetune(Method):
             raise ConfigError(
                 "no training data were given: use --data KIND:FOLDER, see `maskwright data list`."
             )
-        self.training, self.validation = open_data(settings)
+        self.training, self.validation = self.open_data()
         torch.manual_seed(settings.seed)  # fresh HQ layers
-        self.model: MaskModel = starting_model(settings)
+        self.model: MaskModel = self.start()
         self.cache: EmbeddingCache | None = None
         if settings.cache != "off" and settings.embeddings_stay:
             assert settings.cache != "disk" or cache_folder is not None
             folder = cache_folder if settings.cache == "disk" else None
             self.cache = EmbeddingCache(encoder_signature(self.model), folder)
+
+    def open_data(self) -> tuple[Dataset, Dataset | None]:
+        """Training and validation data."""
+        return open_data(self.settings)
+
+    def start(self) -> MaskModel:
+        """The model to start from."""
+        return starting_model(self.settings)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The HQ layers, the decoder, or everything."""

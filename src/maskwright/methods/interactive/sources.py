@@ -1,0 +1,139 @@
+"""From the user's words for training and validation data to open datasets, each with its task.
+
+A human set is KIND:FOLDER with the options of its kind, and besides them `task` (the name of its task prompt)
+and `weight` (how often it is drawn from, against the other human sets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from maskwright.data.mixture import split_by_image
+from maskwright.data.registry import KINDS, open_dataset
+from maskwright.data.tasks import TASKS, Task, task_id
+from maskwright.errors import ConfigError
+from maskwright.methods.interactive.config import MachineLabelSettings
+from maskwright.methods.interactive.items import Source
+from maskwright.models.base import MaskModel
+from maskwright.models.task_prompts import add_task_prompts
+
+UNLABELED = TASKS["unlabeled"]
+# What the masks of a kind of dataset are, unless the user says so; the others have a salient object a photo.
+USUAL_TASKS: dict[str, Task] = {
+    "bsds500": "entity",
+    "coco": "entity",
+    "davis2017": "entity",
+    "entityseg": "entity",
+    "labels": "entity",
+}
+
+
+@dataclass(frozen=True)
+class HumanSpec:
+    """A human set as it was asked for.
+
+    Args:
+        spec: what `open_dataset` takes.
+        task: number of its task prompt.
+        weight: how often it is drawn from, or None for as often as it has photos.
+    """
+
+    spec: str
+    task: int
+    weight: float | None
+
+
+def parse_human(text: str) -> HumanSpec:
+    """Take `task` and `weight` out of the options of KIND:FOLDER.
+
+    Raises:
+        ConfigError: there is no such task, or the weight is no number above 0.
+    """
+    start, _, query = text.partition("?")
+    kept, given = [], {}
+    for part in filter(None, query.split("&")):
+        name, _, value = part.partition("=")
+        if name in ("task", "weight"):
+            given[name] = value
+        else:
+            kept.append(part)
+    task = given.get("task", USUAL_TASKS.get(start.partition(":")[0], "salient"))
+    spec = f"{start}?{'&'.join(kept)}" if kept else start
+    return HumanSpec(spec, task_id(task), _weight(text, given.get("weight")))
+
+
+def below(root: Path | None, spec: str) -> str:
+    """KIND:FOLDER with the folder below `root`, where there is one; an absolute folder stays."""
+    kind, _, folder = spec.partition(":")
+    return spec if root is None else f"{kind}:{root / Path(folder).expanduser()}"
+
+
+def open_human(texts: Sequence[str], root: Path | None = None) -> list[Source]:
+    """Open human sets, whose folders lie below `root`.
+
+    Raises:
+        ConfigError: see `parse_human`.
+        DatasetError: a set cannot be opened.
+    """
+    sources = []
+    for text in texts:
+        asked = parse_human(text)
+        dataset = open_dataset(below(root, asked.spec))
+        weight = float(len(dataset)) if asked.weight is None else asked.weight
+        sources.append(Source(dataset, text, asked.task, False, weight))
+    return sources
+
+
+def open_machine(settings: MachineLabelSettings, root: Path | None = None) -> list[Source]:
+    """Open sets of machine-made labels below `root`; a bare folder is one of `maskwright label masks`.
+
+    Raises:
+        DatasetError: a set cannot be opened.
+    """
+    specs = {text: below(root, machine_spec(text, settings)) for text in settings.unlabeled}
+    opened = [(text, open_dataset(spec)) for text, spec in specs.items()]
+    return [Source(dataset, text, UNLABELED, True, float(len(dataset))) for text, dataset in opened]
+
+
+def machine_spec(text: str, settings: MachineLabelSettings) -> str:
+    """What `open_dataset` takes for a folder of labels, or KIND:FOLDER as it is."""
+    if text.partition(":")[0] in KINDS and not Path(text).exists():
+        return text
+    filters = f"min_ratio={settings.min_ratio}&min_refine_ratio={settings.min_refine_ratio}"
+    return f"labelled:{text}?{filters}&max_ratio={settings.max_ratio}&target={settings.target}"
+
+
+def hold_out(sources: Sequence[Source], share: float, seed: int) -> tuple[list[Source], list[Source]]:
+    """Part each set by photo into what is trained on and what is validated on; a single photo stays."""
+    kept, held = [], []
+    for source in sources:
+        photos = {source.dataset.image_path(index) for index in range(len(source.dataset))}
+        if len(photos) < 2:
+            kept.append(source)
+            continue
+        rest, part = split_by_image(source.dataset, share, seed)
+        kept.append(replace(source, dataset=rest))
+        held.append(replace(source, dataset=part))
+    return kept, held
+
+
+def give_task_prompts(model: MaskModel, settings: MachineLabelSettings) -> None:
+    """Add the task prompts that are asked for, all zero; those that the model has stay as they are."""
+    if settings.task_prompts != "none":
+        both = settings.task_prompts == "both"
+        kinds = ("embedding", "tokens") if both else (settings.task_prompts,)
+        add_task_prompts(model, kinds, zero_frozen=settings.freeze_unlabeled_task)
+
+
+def _weight(text: str, value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        weight = float(value)
+    except ValueError:
+        weight = -1.0
+    if not 0 < weight < float("inf"):
+        raise ConfigError(f"{text}: weight is a number above 0, not {value!r}.")
+    return weight
