@@ -46,6 +46,12 @@ class RefinerSettings(TrainSettings):
     """stability: IoU of the mask at logits above this and above minus this"""
     hq: HQMode = "sum"
     """which of an HQ model's logits are refined, as for `maskwright label masks`"""
+    focal_weight: Annotated[float, Field(ge=0)] = 20.0
+    """weight of the focal loss"""
+    focal_alpha: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """weight of object pixels in it, background's being the rest; below 0.5, masks shrink where in doubt"""
+    dice_weight: Annotated[float, Field(ge=0)] = 1.0
+    """weight of the Dice loss"""
     augment: Literal["jitter", "flip", "none"] = "flip"
     """large-scale jitter and mirroring, mirroring alone, or neither"""
     scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)

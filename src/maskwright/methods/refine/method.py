@@ -87,7 +87,7 @@ class RefinerTraining(Method):
         pairs = make_pairs(base, features, batch, self.settings)
         own = own_features(refiner, features)
         decoded = refiner.decode(own.map(lambda part: part[pairs.photos_A]), pairs.prompts)
-        return refiner_losses(decoded, pairs)
+        return refiner_losses(decoded, pairs, self.settings)
 
     def train_mode(self) -> None:
         """The base stays as it is used."""
