@@ -15,6 +15,8 @@ from safetensors.torch import load_file, save_file
 from tiny import save_tiny_model
 
 from maskwright.cli.evaluate import main
+from maskwright.models.registry import load, save
+from maskwright.models.task_prompts import add_task_prompts
 
 
 @pytest.fixture
@@ -182,6 +184,8 @@ def test_several_models_over_clicks_side_by_side(
     curves = sorted(path.name for path in folder.glob("curves-*.png"))
     assert len(curves) == 2
     assert np.asarray(PILImage.open(folder / curves[0])).std() > 5
+    # Of two paths in one folder, only what tells them apart is shown.
+    assert "| tiny.safetensors − other.safetensors |" in text
     assert (folder / "report.html").read_text().count("<table>") == 4
 
 
@@ -200,6 +204,28 @@ def test_tasks_have_means_over_their_sets(dataset: str, tmp_path: Path) -> None:
     assert [gap["data"] for gap in result["differences"]] == [first, dataset, "entity", "part"]
 
 
+def test_models_with_task_prompts_are_told_the_task(dataset: str, models: list[str], tmp_path: Path) -> None:
+    model = load(models[1], device="cpu").model
+    add_task_prompts(model, ("embedding", "tokens"))
+    assert model.task_prompts is not None
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for values in model.task_prompts.parameters():
+            values.normal_(std=3.0, generator=rng)
+    tasked = str(save(model, tmp_path / "tasked.safetensors"))
+    # The three masks of an ambiguous prompt are nano's first answer, before it refines its single one.
+    asked = ["--limit", "1", "--clicks", "1,2", "--choice", "oracle"]
+    common = ["--model", tasked, models[1], "--task", "salient", dataset, *asked]
+    told, silent = (evaluate(tmp_path, *common, *more)[1] for more in ([], ["--no-task-prompts"]))
+    assert [row.get("task") for row in told["results"]] == ["salient", None]
+    assert [row.get("task") for row in silent["results"]] == [None, None]
+    assert told["results"][0]["by_click"][0] != silent["results"][0]["by_click"][0]
+    assert told["results"][1]["by_click"] == silent["results"][1]["by_click"]
+    code, result = evaluate(tmp_path, *common, "--task", "part", dataset)
+    assert (code, len(result["results"])) == (1, 1)
+    assert "in the tasks salient and part" in result["failures"][0]["reason"]
+
+
 def test_several_sets_have_an_overall_mean(
     dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,7 +233,7 @@ def test_several_sets_have_an_overall_mean(
         tmp_path, "--baseline", "box", "--data", dataset, f"{dataset}?background=0,1", "--prompt", "box"
     )
     assert (code, [mean["task"] for mean in result["means"]]) == (0, ["overall"])
-    assert "overall (2 sets)" in capsys.readouterr().out
+    assert "overall (mean of 2 sets)" in capsys.readouterr().out
 
 
 def test_the_hq_protocol_needs_an_hq_token(dataset: str, tmp_path: Path, golden_root: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -19,6 +19,7 @@ from maskwright.errors import ConfigError, MaskwrightError
 if TYPE_CHECKING:
     from maskwright.cli.evaluate_plan import Plan
     from maskwright.data.dataset import Dataset
+    from maskwright.data.tasks import Task
     from maskwright.methods.prediction import Predictor
     from maskwright.methods.scores import Choice, PromptedResult
     from maskwright.report.evaluation_page import EvaluationReport
@@ -57,6 +58,8 @@ class Prompted(Common):
         tyro.conf.arg(metavar="NAME KIND:FOLDER[?OPTIONS]"),
     ] = ()
     """A task and its datasets, measured too: the unweighted mean over them is given."""
+    task_prompts: bool = True
+    """Do not tell models that have task prompts which --task (salient, entity, part) a dataset is of."""
     prompt: tyro.conf.UseAppendAction[tuple[tuple[Literal["box", "point"], ...], ...]] = ()
     """What each object is asked for with first; a box if not given."""
     clicks: Annotated[str, tyro.conf.arg(metavar="INT[,INT...]")] = "1"
@@ -150,7 +153,7 @@ def _measure(
             extremes = Extremes()
             try:
                 result = evaluate_prompted(
-                    predictor,
+                    _told(predictor, plan.told.get(spec, ())),
                     datasets[spec],
                     prompt=kind,
                     clicks=plan.counts,
@@ -202,6 +205,20 @@ def _load(name: str, options: Prompted, plan: Plan) -> Predictor:
             f"see `maskwright train hq --model {name}`."
         )
     return ModelPredictor(segmenter, name, options.multimask, plan.hq, stretch=plan.protocol == "hq")
+
+
+def _told(predictor: Predictor, tasks: Sequence[Task]) -> Predictor:
+    """The predictor, told the task if it is a model that can be."""
+    from maskwright.methods.prediction import ModelPredictor
+
+    if not isinstance(predictor, ModelPredictor) or predictor.segmenter.model.task_prompts is None:
+        return predictor
+    if len(tasks) > 1:
+        raise ConfigError(
+            f"this set is in the tasks {' and '.join(tasks)}, and {predictor.name} has to be told one: leave "
+            "it in one of them, or add --no-task-prompts."
+        )
+    return replace(predictor, task=tasks[0] if tasks else None)
 
 
 def _as_json(plan: Plan, comparison: Comparison) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
+from maskwright.data.tasks import Task
 from maskwright.errors import ConfigError
 from maskwright.methods.comparison import OVERALL, with_overall
 from maskwright.methods.scores import Choice, PromptedResult, PromptKind, Selection
@@ -24,6 +26,7 @@ class Plan:
         models, baselines: predictors.
         data: all datasets, those of tasks included.
         tasks: over which of them means are taken; several datasets have an overall mean.
+        told: for models with task prompts, the tasks of a dataset that these know; one at most makes sense.
         prompts: first prompts.
         choices: whose choice a model's masks are; baselines give but one mask.
         counts: after how many prompts figures are given.
@@ -36,6 +39,7 @@ class Plan:
     baselines: list[str]
     data: list[str]
     tasks: dict[str, tuple[str, ...]]
+    told: dict[str, list[Task]]
     prompts: list[PromptKind]
     choices: list[Choice]
     counts: tuple[int, ...]
@@ -58,6 +62,7 @@ class Plan:
             baselines=[*_values(options.baseline)],
             data=data,
             tasks=with_overall(tasks, data),
+            told=_told(tasks) if options.task_prompts else {},
             prompts=_values(options.prompt) or ["box"],
             choices=_values(options.choice) or ["single"],
             counts=_counts(options.clicks),
@@ -129,6 +134,14 @@ def _tasks(options: Prompted) -> dict[str, tuple[str, ...]]:
             raise ConfigError(f"the mean over all datasets is called {OVERALL!r}: name the task otherwise.")
         tasks[name] = tuple(dict.fromkeys([*tasks.get(name, ()), *sets]))
     return tasks
+
+
+def _told(tasks: Mapping[str, tuple[str, ...]]) -> dict[str, list[Task]]:
+    told: dict[str, list[Task]] = {}
+    for task in get_args(Task):
+        for spec in tasks.get(task, ()):
+            told.setdefault(spec, []).append(task)
+    return told
 
 
 def _selection(options: Prompted) -> Selection:

@@ -216,6 +216,16 @@ class PromptedResult(Measured):
         values = [(score.iou_by_click, score.boundary_iou_by_click) for score in self.scores]
         return ScoreTable(np.array(values, np.float64), tuple(score.image for score in self.scores))
 
+    @property
+    def miou(self) -> float:
+        """Mean IoU after the last click, without the intervals' work: training asks for it often."""
+        return float(self.table().values.mean(axis=0)[0, -1])
+
+    @property
+    def boundary_iou(self) -> float:
+        """Mean boundary IoU after the last click."""
+        return float(self.table().values.mean(axis=0)[1, -1])
+
     @cached_property
     def curve(self) -> tuple[Step, ...]:  # type: ignore[override]
         """Mean scores after each click."""

@@ -18,7 +18,7 @@ from maskwright.methods.scores import Measured
 from maskwright.report.canvas import scaled
 from maskwright.report.click_curves import click_curves
 from maskwright.report.evaluation import Extremes
-from maskwright.report.evaluation_tables import CHOICES, Comparison, TextTable, short_name
+from maskwright.report.evaluation_tables import CHOICES, Comparison, TextTable, mean_of, short_name
 from maskwright.report.html import Html, element, facts, page, picture, table
 
 FIRST = {"box": "box", "point": "first click"}
@@ -76,11 +76,11 @@ class EvaluationReport:
         """Write a picture for each question that several models answer; none where nothing was corrected."""
         if comparison.counts[-1] == 1:
             return []
-        shown = []
+        shown, called = [], comparison.labels()
         for number, (question, lines) in enumerate(_lines(comparison).items(), 1):
             where, prompt, words = short_name(question[0]), *question[1:]
             title = f"{where}, {FIRST[prompt]} first: {words}"
-            curves = {name: measured.curve for name, measured in lines.items()}
+            curves = {called[name]: measured.curve for name, measured in lines.items()}
             pixels = click_curves(curves, comparison.counts, title, FIRST[prompt])
             name = _file_name(f"curves {number} {where} {prompt} {words.partition(' (')[0]}")
             write_png(self.folder / f"{name}.png", pixels)
@@ -96,7 +96,7 @@ def _lines(comparison: Comparison) -> dict[tuple[str, str, str], dict[str, Measu
         question = (result.data, result.prompt, CHOICES[result.choice])
         found.setdefault(question, {})[result.name] = result
     for mean in comparison.means:
-        question = (f"{mean.task}, mean over {len(mean.sets)} sets", mean.prompt, CHOICES[mean.choice])
+        question = (mean_of(mean), mean.prompt, CHOICES[mean.choice])
         found.setdefault(question, {})[mean.name] = mean
     return found
 

@@ -5,7 +5,7 @@ One fixed output and the best of three against the truth never share a table.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,21 +73,30 @@ class Comparison:
         """The choices that were measured."""
         return list(dict.fromkeys(result.choice for result in self.results))
 
+    def labels(self) -> dict[str, str]:
+        """What to call each predictor in a table or a picture."""
+        return short_labels([result.name for result in self.results])
+
     def tables(self) -> list[TextTable]:
         """Scores, means over tasks, and differences: for each choice its own."""
-        return [table for choice in self.choices() for table in self.of(choice)._tables(CHOICES[choice])]
+        called = self.labels()
+        parts = ((self.of(choice), CHOICES[choice]) for choice in self.choices())
+        return [table for part, words in parts for table in part._tables(words, called)]
 
-    def _tables(self, words: str) -> Iterator[TextTable]:
+    def _tables(self, words: str, called: Mapping[str, str]) -> Iterator[TextTable]:
         scores = [
-            _Entry(short_name(item.data), item.prompt, item.name, len(item.scores), item, item.timing)
+            _Entry(short_name(item.data), item.prompt, called[item.name], len(item.scores), item, item.timing)
             for item in self.results
         ]
-        means = [
-            _Entry(f"{item.task} ({len(item.sets)} sets)", item.prompt, item.name, item.n, item)
-            for item in self.means
-        ]
+        means = [_Entry(mean_of(item), item.prompt, called[item.name], item.n, item) for item in self.means]
         gaps = [
-            _Entry(short_name(item.data), item.prompt, f"{item.name} − {item.other}", item.n, item)
+            _Entry(
+                short_name(item.data),
+                item.prompt,
+                f"{called[item.name]} − {called[item.other]}",
+                item.n,
+                item,
+            )
             for item in self.gaps
         ]
         yield _table(f"Scores, {words}", "method", scores, self.counts)
@@ -102,6 +111,37 @@ def short_name(spec: str) -> str:
     kind, colon, rest = spec.partition(":")
     folder, question, options = rest.partition("?")
     return f"{kind}{colon}{Path(folder).name if folder else ''}{question}{options}"
+
+
+def mean_of(mean: TaskMean) -> str:
+    """A task and over how many datasets its mean goes."""
+    return f"{mean.task} (mean of {len(mean.sets)} {'set' if len(mean.sets) == 1 else 'sets'})"
+
+
+def short_labels(names: Sequence[str]) -> dict[str, str]:
+    """What to call methods: of several paths only the folders and files that tell them apart.
+
+    runs/vanilla/model/model.safetensors and runs/sum/model/model.safetensors become vanilla and sum.
+    """
+    paths = {name: Path(name).parts for name in dict.fromkeys(names) if len(Path(name).parts) > 1}
+    if len(paths) < 2:
+        return {name: name for name in names}
+    shortest = min(map(len, paths.values()))
+    start = _common(paths.values(), shortest - 1)
+    end = _common([parts[::-1] for parts in paths.values()], shortest - 1 - start)
+    labels = {name: "/".join(parts[start : len(parts) - end]) for name, parts in paths.items()}
+    distinct = len({*labels.values(), *names} - {*paths}) == len(set(names))
+    return {name: labels.get(name, name) if distinct else name for name in names}
+
+
+def _common(paths: Iterable[tuple[str, ...]], limit: int) -> int:
+    """How many parts, `limit` at most, all paths begin with."""
+    count = 0
+    for parts in zip(*paths, strict=False):
+        if count == limit or len(set(parts)) > 1:
+            break
+        count += 1
+    return count
 
 
 def number(value: float, interval: Interval, sign: str = "") -> str:
