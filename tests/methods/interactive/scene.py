@@ -51,14 +51,14 @@ def make_machine(root: Path, *, refined: bool = True) -> Path:
     return make_label_set(root, {**photos, "3.png": []}, sizes={"3.png": SIZES[3]}, refined=refined)
 
 
-def sum_settings(root: Path, **changes: Any) -> InteractiveSettings:
-    """Settings for a world made below `root` by the functions above."""
+def sum_settings(world: Path, **changes: Any) -> InteractiveSettings:
+    """Settings for a world made below `world` by the functions above."""
     values: dict[str, Any] = {
         "steps": 2,
         "batch_size": 2,
-        "model": str(root / "nano.safetensors"),
-        "labeled": (f"labels:{root / 'human'}",),
-        "unlabeled": (str(root / "machine/set"),),
+        "model": str(world / "nano.safetensors"),
+        "labeled": (f"labels:{world / 'human'}",),
+        "unlabeled": (str(world / "machine/set"),),
         "min_refine_ratio": 1.0,
         "val_share": 0.0,
         "max_masks": 3,
@@ -68,13 +68,13 @@ def sum_settings(root: Path, **changes: Any) -> InteractiveSettings:
     return InteractiveSettings.model_validate({**values, **changes})
 
 
-def alternating_settings(root: Path, **changes: Any) -> AlternatingSettings:
+def alternating_settings(world: Path, **changes: Any) -> AlternatingSettings:
     values: dict[str, Any] = {
         "steps": 2,
         "batch_size": 2,
-        "model": str(root / "nano.safetensors"),
-        "data": (f"labels:{root / 'human'}",),
-        "unlabeled": (str(root / "machine/set"),),
+        "model": str(world / "nano.safetensors"),
+        "data": (f"labels:{world / 'human'}",),
+        "unlabeled": (str(world / "machine/set"),),
         "min_refine_ratio": 1.0,
         "val_share": 0.0,
         "train": "hq",

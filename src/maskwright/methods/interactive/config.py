@@ -64,7 +64,8 @@ class InteractiveSettings(MachineLabelSettings, TrainSettings):
     root: Path | None = None
     """folder below which the folders of labeled, unlabeled and val lie, unless they are absolute"""
     labeled: tuple[str, ...] = ()
-    """photos with human masks, KIND:FOLDER?task=NAME&weight=NUMBER each; without a weight, by their number"""
+    """photos with human masks, KIND:FOLDER?task=NAME&weight=NUMBER each: a photo of weight 2 comes twice as
+    often as one of weight 1"""
     unlabeled_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """part of the photos that come from unlabeled, when labeled is given too"""
     val: tuple[str, ...] = ()

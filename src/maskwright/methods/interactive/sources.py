@@ -1,7 +1,7 @@
 """From the user's words for training and validation data to open datasets, each with its task.
 
 A human set is KIND:FOLDER with the options of its kind, and besides them `task` (the name of its task prompt)
-and `weight` (how often it is drawn from, against the other human sets).
+and `weight` (how often one of its photos is drawn, against one of the other human sets; 1).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class HumanSpec:
     Args:
         spec: what `open_dataset` takes.
         task: number of its task prompt.
-        weight: how often it is drawn from, or None for as often as it has photos.
+        weight: how often one of its photos is drawn, against one of the other human sets.
     """
 
     spec: str
     task: int
-    weight: float | None
+    weight: float
 
 
 def parse_human(text: str) -> HumanSpec:
@@ -61,7 +61,7 @@ def parse_human(text: str) -> HumanSpec:
             kept.append(part)
     task = given.get("task", USUAL_TASKS.get(start.partition(":")[0], "salient"))
     spec = f"{start}?{'&'.join(kept)}" if kept else start
-    return HumanSpec(spec, task_id(task), _weight(text, given.get("weight")))
+    return HumanSpec(spec, task_id(task), _weight(text, given.get("weight", "1")))
 
 
 def below(root: Path | None, spec: str) -> str:
@@ -81,8 +81,7 @@ def open_human(texts: Sequence[str], root: Path | None = None) -> list[Source]:
     for text in texts:
         asked = parse_human(text)
         dataset = open_dataset(below(root, asked.spec))
-        weight = float(len(dataset)) if asked.weight is None else asked.weight
-        sources.append(Source(dataset, text, asked.task, False, weight))
+        sources.append(Source(dataset, text, asked.task, False, asked.weight * len(dataset)))
     return sources
 
 
@@ -127,9 +126,7 @@ def give_task_prompts(model: MaskModel, settings: MachineLabelSettings) -> None:
         add_task_prompts(model, kinds, zero_frozen=settings.freeze_unlabeled_task)
 
 
-def _weight(text: str, value: str | None) -> float | None:
-    if value is None:
-        return None
+def _weight(text: str, value: str) -> float:
     try:
         weight = float(value)
     except ValueError:
