@@ -50,6 +50,10 @@ class TrainingError(MaskwrightError):
     """Training cannot go on: a loss or gradient is not finite, or a checkpoint does not fit."""
 
 
+class LabelingError(MaskwrightError):
+    """Labelling cannot go on: a process that works on it has died; what is finished stays."""
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest known word, else an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1)

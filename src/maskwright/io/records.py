@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from maskwright.errors import FileError
-from maskwright.io.files import read_bytes, reason, shown
+from maskwright.io.files import reason, require_file, shown
 
 
 def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
@@ -21,10 +22,31 @@ def read_records(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises:
         FileError: naming the line, when any other line is not a JSON object.
     """
+    return list(iterate_records(path))
+
+
+def iterate_records(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Give the records one after the other, as `read_records` does, for files that outgrow memory.
+
+    Raises:
+        FileError: naming the line, when it reaches one that is not a JSON object.
+    """
     if not Path(path).exists():
-        return []
-    *lines, _cut_off = read_bytes(path).split(b"\n")
-    return [_parse(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+        return
+    require_file(path)
+    try:
+        with Path(path).open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                # Without a line break it is the last one, cut off.
+                if line.endswith(b"\n") and line.strip():
+                    yield _parse(path, number, line)
+    except OSError as error:
+        raise FileError(f"cannot read {shown(path)}: {reason(error)}.") from error
+
+
+def encode_record(record: dict[str, Any]) -> bytes:
+    """A record's line; NaN and infinity are a ValueError."""
+    return json.dumps(record, allow_nan=False).encode() + b"\n"
 
 
 class RecordWriter:
@@ -49,7 +71,7 @@ class RecordWriter:
 
     def append(self, record: dict[str, Any]) -> None:
         """Append one record; NaN and infinity are a ValueError."""
-        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        line = encode_record(record)
         try:
             self._file.write(line)
             self._file.flush()

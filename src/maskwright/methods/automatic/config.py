@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from maskwright.config import Settings
 from maskwright.methods.settings import Fraction, Positive
-from maskwright.types import HQMode
 
 Whole = Annotated[int, Field(ge=0)]
 
@@ -44,5 +43,5 @@ class AutomaticSettings(Settings):
     """holes and islands of a mask smaller than this many pixels are removed"""
     max_area: Annotated[float, Field(gt=0, le=1)] = 1.0
     """masks that cover more than this part of the image are left out"""
-    hq: HQMode = "sum"
+    hq: Literal["sum", "only", "off"] = "sum"
     """logits of models with an HQ token: added to SAM's (sum), alone (only) or left out (off)"""

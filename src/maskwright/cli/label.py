@@ -1,0 +1,176 @@
+"""`maskwright label`: labels for many photos, made by machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from pydantic import ValidationError
+from tyro.conf import Positional
+
+from maskwright.cli.commands import dispatch
+from maskwright.cli.common import Common, Session, parse, run
+from maskwright.errors import ConfigError
+from maskwright.methods.automatic.config import AutomaticSettings
+
+if TYPE_CHECKING:
+    from maskwright.labeling.run import LabelRun
+
+PROG = "maskwright label"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """Where the work is done; none of this changes the labels."""
+
+    engine: Literal["local", "ray"] = "local"
+    """This machine, or all machines of a Ray cluster, which share the photos and the output folder."""
+    workers: Annotated[int, tyro.conf.arg(metavar="INT")] = 1
+    """Processes that label, each with the model in its memory."""
+    gpus: Annotated[float | None, tyro.conf.arg(metavar="NUMBER")] = None
+    """With Ray: GPUs each process takes, such as 0.5; by default 1 if this machine has one, else 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masks(Common):
+    """Find masks of everything in photos: give files, folders or patterns.
+
+    Each photo is asked with a grid of clicks; what is certain, stable and not found twice is kept: the mask,
+    its probabilities at low resolution, the click, the box and the scores. The folder gets Parquet shards
+    (or SA-1B's JSON), a plan of the photos and a ledger of the finished shards.
+
+    A photo that cannot be read is named, the others go on, and the command ends with code 1. The same command
+    again carries on where it was interrupted, even by a power cut, and ends with the same bytes.
+    """
+
+    images: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE…")]
+    """Files, folders or patterns such as 'photos/*.jpg'."""
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
+    """Folder of the labelled set."""
+    model: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "nano"
+    """A model's name (`maskwright models list`), or a checkpoint."""
+    base: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH")] = None
+    """For decoder-only checkpoints: the SAM they were trained on."""
+    num_heads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Attention heads of the decoder, if the file does not tell and they are not eight."""
+    offline: bool = False
+    """Never use the network."""
+    format: Literal["parquet", "sa1b"] = "parquet"
+    """Parquet shards with soft masks, for training; or one JSON file a photo as SA-1B has them, without."""
+    shard_images: Annotated[int, tyro.conf.arg(metavar="INT")] = 16
+    """Photos in a shard: what an interruption costs at most in each process."""
+    retry_failed: bool = False
+    """Try the photos again that failed before; they may have been replaced since."""
+    overwrite: bool = False
+    """Delete what an earlier run made in the folder, and start anew."""
+    where: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
+    settings: Annotated[AutomaticSettings, tyro.conf.arg(name="")] = field(
+        # SUM's pseudo-labels leave out masks of nearly the whole photo.
+        default_factory=lambda: AutomaticSettings(max_area=0.95)
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Run `maskwright label …` and return its exit code."""
+    commands = {
+        "masks": (_main_masks, "Masks of everything, with their probabilities."),
+        "refine": (_main_refine, "Refined probabilities of these masks, for their uncertainty."),
+    }
+    return dispatch(PROG, "Label many photos by machine.", commands, argv)
+
+
+def _main_refine(argv: list[str]) -> int:
+    from maskwright.cli import label_refine
+
+    return label_refine.main(argv)
+
+
+def _main_masks(argv: list[str]) -> int:
+    try:
+        options = parse(Masks, argv, prog=f"{PROG} masks")
+    except ValidationError as error:
+        messages = [f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()]
+        return run(Common(), lambda *_: _refuse("; ".join(messages)))
+    return run(options, masks)
+
+
+def masks(options: Masks, session: Session) -> None:
+    """Label what is not finished and sum up."""
+    from maskwright.io.inputs import collect_images
+    from maskwright.labeling.folder import LabelFolder
+    from maskwright.labeling.masks import MaskWorker, ModelChoice
+    from maskwright.labeling.plan import planned
+    from maskwright.labeling.run import LabelRun
+    from maskwright.labeling.sa1b import check_names
+
+    _check(options)
+    images = list(planned(collect_images(options.images)))
+    if options.format == "sa1b":
+        check_names(image.name for image in images)
+    folder = LabelFolder(options.out)
+    model = ModelChoice(options.model, options.base, options.num_heads, options.device, options.offline)
+    worker = MaskWorker(folder, model, options.settings, options.format)
+    with folder.lock():
+        worker.prepare()
+        plan = folder.claim(
+            worker.record(options.shard_images),
+            images,
+            overwrite=options.overwrite,
+            retry_failed=options.retry_failed,
+        )
+        session.result |= {"out": folder.path, "model": worker.signature}
+        work = LabelRun(plan.shards, worker, folder.ledger)
+        # From here on the plan is read from the disk, shard by shard.
+        del images
+        carry_out(work, options.where, options.device, session)
+    session.print(summary(session.result))
+
+
+def carry_out(work: LabelRun, where: Engine, device: str, session: Session) -> None:
+    """Do what is left of a run, naming each photo that failed, and note the totals."""
+    for _ in session.track(work.check(), "checking what is finished"):
+        pass
+    skipped = work.finished_images
+    for entry in work.ledger.entries():
+        for failure in entry.failures:
+            session.fail(failure.image, failure.reason)
+    labelled = work.label(where.engine, where.workers, _gpus(where, device))
+    for outcome in session.track(labelled, "labelling", total=work.pending_images):
+        if outcome.reason is not None:
+            session.fail(outcome.image.name, outcome.reason)
+    totals = work.ledger.totals()
+    session.result |= {
+        "n": totals.images - totals.failures,
+        "skipped": skipped,
+        "masks": totals.masks,
+        "shards": totals.shards,
+    }
+
+
+def summary(result: dict[str, Any]) -> str:
+    """One line about a run."""
+    before = f" ({result['skipped']} were finished before)" if result["skipped"] else ""
+    return f"{result['masks']} masks in {result['n']} photos{before}: {result['out']}"
+
+
+def _check(options: Masks) -> None:
+    if options.overwrite and options.retry_failed:
+        raise ConfigError("--overwrite starts anew, --retry-failed carries on: give one of them.")
+    if options.shard_images < 1 or options.where.workers < 1:
+        raise ConfigError("--shard-images and --workers must be at least 1.")
+    if options.where.gpus is not None and (options.where.engine == "local" or options.where.gpus < 0):
+        raise ConfigError("--gpus is for --engine ray, and not negative.")
+
+
+def _gpus(where: Engine, device: str) -> float:
+    from maskwright.runtime import choose_device
+
+    if where.engine == "local":
+        return 0
+    return (choose_device(device).value.type == "cuda") if where.gpus is None else where.gpus
+
+
+def _refuse(message: str) -> None:
+    raise ConfigError(message)

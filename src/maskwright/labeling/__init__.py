@@ -1,0 +1,1 @@
+"""Bulk labelling: one worker over many photos, on this machine or many, that survives any interruption."""

@@ -1,0 +1,211 @@
+"""The folder of a labelled set: who may write in it, and to which photos and settings it belongs.
+
+DIR/set.json             kind, model, settings, number of photos, photos a shard; written after the plan
+DIR/plan.jsonl           one line a photo, in order
+DIR/ledger.jsonl         one line a finished shard, written after its files
+DIR/masks/00000.parquet  one row a mask (`io.label_shards`); or, with files = "sa1b":
+DIR/sa1b/a/x.json        the masks of photo a/x.jpg, in SA-1B's form (`labeling.sa1b`)
+DIR/refined/00000.parquet, refined.json, refined_ledger.jsonl   the same for refined masks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from maskwright.config import difference
+from maskwright.errors import ConfigError, FileError
+from maskwright.io.files import (
+    confine,
+    make_folder,
+    nearest_name,
+    read_json,
+    reason,
+    remove_stale_parts,
+    shown,
+    write_json,
+)
+from maskwright.labeling.ledger import Ledger
+from maskwright.labeling.plan import Plan, PlannedImage, Shard, changes
+
+FORMAT, VERSION = "maskwright-labels", 1
+SHOWN_CHANGES = 8
+
+Files = Literal["parquet", "sa1b"]
+
+
+@dataclass(frozen=True)
+class LabelFolder:
+    """Names of everything in a labelled set's folder."""
+
+    path: Path
+
+    @property
+    def settings(self) -> Path:
+        """What the labels were made with."""
+        return self.path / "set.json"
+
+    @property
+    def plan(self) -> Path:
+        """The photos, in order."""
+        return self.path / "plan.jsonl"
+
+    @property
+    def ledger(self) -> Ledger:
+        """The finished shards."""
+        return Ledger(self.path / "ledger.jsonl")
+
+    @property
+    def refined_settings(self) -> Path:
+        """What refined the masks."""
+        return self.path / "refined.json"
+
+    @property
+    def refined_ledger(self) -> Ledger:
+        """The finished shards of refined masks."""
+        return Ledger(self.path / "refined_ledger.jsonl")
+
+    def masks(self, shard: int) -> Path:
+        """A shard of masks."""
+        return self.path / "masks" / f"{shard:05d}.parquet"
+
+    def refined(self, shard: int) -> Path:
+        """A shard of refined masks."""
+        return self.path / "refined" / f"{shard:05d}.parquet"
+
+    def annotations(self, image: str) -> Path:
+        """The masks of one photo in SA-1B's form, named as Meta names them: sa_1.json for sa_1.jpg."""
+        return confine(self.path / "sa1b", str(PurePosixPath(image).with_suffix(".json")))
+
+    def files(self, shard: Shard, kind: Files) -> list[Path]:
+        """The files of a shard, in order."""
+        if kind == "parquet":
+            return [self.masks(shard.number)]
+        return [self.annotations(image.name) for image in shard.images]
+
+    def read_settings(self) -> dict[str, Any]:
+        """The record of a labelled set.
+
+        Raises:
+            FileError: this folder holds none.
+        """
+        if not self.settings.is_file():
+            hint = "" if self.path.is_dir() else nearest_name(self.path)
+            message = "holds no labelled set: make one with `maskwright label masks`"
+            raise FileError(f"{shown(self.path)} {message}.{hint}")
+        record = read_json(self.settings)
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            raise FileError(f"{shown(self.settings)} is not of a labelled set; choose another folder.")
+        if record.get("version") != VERSION:
+            raise FileError(
+                f"{shown(self.settings)} has version {record.get('version')}, and this Maskwright reads "
+                f"version {VERSION}: use the one that made it, or label anew."
+            )
+        return record
+
+    def read_plan(self) -> Plan:
+        """The plan of a labelled set.
+
+        Raises:
+            FileError: this folder holds none.
+        """
+        return Plan(self.plan, int(self.read_settings()["shard_images"]))
+
+    def shards_of_masks(self) -> Iterator[Shard]:
+        """The finished shards of masks, in order, each with its hash as `inputs`, for work on the masks."""
+        hashes = {entry.shard: entry.sha256 for entry in self.ledger.entries()}
+        for shard in self.read_plan().shards():
+            if shard.number in hashes:
+                yield Shard(shard.number, shard.images, hashes[shard.number])
+
+    def lock(self) -> FileLock:
+        """Make the folder and take it for this process; release the lock at the end.
+
+        Raises:
+            FileError: another process is writing in it, or it cannot be made.
+        """
+        make_folder(self.path)
+        try:
+            lock = FileLock(self.path / ".lock")
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            message = "another process is writing labels in this folder; wait, or choose another one"
+            raise FileError(f"{shown(self.path)}: {message}.") from error
+        except OSError as error:
+            raise FileError(f"cannot write in {shown(self.path)}: {reason(error)}.") from error
+        # With the lock held nobody else is writing here: what is left half written is from a killed run.
+        for folder in (self.path, *(self.path / name for name in ("masks", "refined"))):
+            remove_stale_parts(folder, older_than_s=0)
+        return lock
+
+    def claim(
+        self, record: dict[str, Any], images: list[PlannedImage], *, overwrite: bool, retry_failed: bool
+    ) -> Plan:
+        """Make the folder belong to these photos and settings, or check that it does.
+
+        Args:
+            record: kind, model, settings, files, shard_images: all that decides the labels.
+            images: the photos.
+            overwrite: delete what an earlier run made, and start anew.
+            retry_failed: forget the shards in which photos failed; those photos may have changed since.
+
+        Raises:
+            ConfigError: the folder holds labels made otherwise; the message lists the differences.
+            FileError: the folder cannot be read or written, or holds something else.
+        """
+        record = {"format": FORMAT, "version": VERSION, **record, "images": len(images)}
+        # A run that finished nothing, such as one with a mistyped setting, stands in nobody's way.
+        if overwrite or not self.settings.exists() or not any(True for _ in self.ledger.entries()):
+            self.clear()
+            plan = Plan.write(self.plan, images, record["shard_images"])
+            write_json(self.settings, record)
+            return plan
+        theirs = self.read_settings()
+        plan = Plan(self.plan, int(theirs["shard_images"]))
+        failed = frozenset(failure.image for entry in self.ledger.entries() for failure in entry.failures)
+        refuse_changes(
+            self.path,
+            [
+                *difference(theirs, record),
+                *changes(plan, images, failed if retry_failed else frozenset()),
+            ],
+            "" if retry_failed or not failed else " (--retry-failed, if they are photos that failed)",
+        )
+        if retry_failed:
+            # First the plan: with the ledger first, a kill in between would forget who may have changed.
+            plan = Plan.write(self.plan, images, plan.shard_images)
+            self.ledger.keep(entry.shard for entry in self.ledger.entries() if not entry.failures)
+        return plan
+
+    def clear(self) -> None:
+        """Delete what runs made here and nothing else; the record goes last, so that a kill leaves it."""
+        for ledger in (self.refined_ledger, self.ledger):
+            ledger.path.unlink(missing_ok=True)
+        if self.settings.exists():
+            kind: Files = self.read_settings().get("files", "parquet")
+            plan = self.read_plan()
+            for shard in plan.shards():
+                for path in (*self.files(shard, kind), self.refined(shard.number)):
+                    path.unlink(missing_ok=True)
+        for path in (self.refined_settings, self.plan, self.settings):
+            path.unlink(missing_ok=True)
+
+
+def refuse_changes(folder: Path, found: list[str], hint: str = "") -> None:
+    """Refuse to go on in a folder whose labels were made from or with something else.
+
+    Raises:
+        ConfigError: there are changes; the message lists the first ones.
+    """
+    if not found:
+        return
+    listed = "\n  ".join(found[:SHOWN_CHANGES])
+    more = f"\n  and {len(found) - SHOWN_CHANGES} more" if len(found) > SHOWN_CHANGES else ""
+    raise ConfigError(
+        f"{shown(folder)} holds labels that these photos and settings cannot continue:\n  {listed}{more}\n"
+        f"Give the same to carry on{hint}, choose another folder, or --overwrite to start anew."
+    )

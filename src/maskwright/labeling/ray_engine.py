@@ -1,0 +1,129 @@
+"""The same worker under Ray Data, on one machine or many that share the photos and the output folder.
+
+Ray distributes the shards and starts a machine's work again elsewhere when it goes away. The actors write the
+files, this process alone the ledger. A shard that is done twice is written twice with the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from maskwright.errors import ConfigError, LabelingError, MaskwrightError
+from maskwright.labeling.engine import Outcome, Worker, finish_shard, outcomes
+from maskwright.labeling.ledger import Entry, Ledger
+from maskwright.labeling.plan import Shard, batched
+
+# Shards handed to Ray at once: bounds what it keeps in mind about them.
+WINDOW = 4096
+
+
+def run_ray(
+    shards: Iterable[Shard], worker: Worker, ledger: Ledger, workers: int = 1, gpus: float = 0
+) -> Iterator[Outcome]:
+    """Label shards with Ray Data and yield each photo's outcome as its shard arrives.
+
+    Uses the cluster at RAY_ADDRESS or of this machine; if there is none, this machine alone.
+
+    Args:
+        shards: those that are pending.
+        worker: what to do with each photo.
+        ledger: gets a line for each shard that is finished.
+        workers: actors; each prepares the worker.
+        gpus: GPUs an actor takes.
+
+    Raises:
+        ConfigError: Ray is not installed.
+        MaskwrightError: the worker cannot be prepared or its files not written.
+        LabelingError: Ray gave up.
+    """
+    with _ray() as ray:
+        worker.release()
+        for window in batched(shards, WINDOW):
+            known = {shard.number: shard for shard in window}
+            for entry in _entries(ray, window, worker, workers, gpus):
+                ledger.append(entry)
+                yield from outcomes(known[entry.shard], entry)
+
+
+def _entries(
+    ray: Any,  # noqa: ANN401
+    shards: Sequence[Shard],
+    worker: Worker,
+    workers: int,
+    gpus: float,
+) -> Iterator[Entry]:
+    """Run some shards; their entries come as they are finished."""
+    items = [{"shard": shard.to_json()} for shard in shards]
+    # One block a shard, so that each is handed on by itself.
+    dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        _Actor,
+        fn_constructor_args=(worker,),
+        batch_size=1,
+        concurrency=min(workers, len(items)),
+        num_gpus=gpus,
+    )
+    try:
+        for row in dataset.iter_rows():
+            if row["error"]:
+                raise LabelingError(row["error"])
+            yield Entry.from_record(json.loads(row["entry"]))
+    except ray.exceptions.RayError as error:
+        line = str(error).strip().splitlines()[-1]
+        raise LabelingError(
+            f"Ray gave up ({line}). What is finished stays: the same command goes on from there."
+        ) from error
+
+
+class _Actor:
+    """Holds a worker in a process of Ray's; errors of the user's are sent back as rows, not raised there."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.prepared = False
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        entry = error = ""
+        try:
+            if not self.prepared:
+                self.worker.prepare()
+                self.prepared = True
+            shard = Shard.from_json(str(batch["shard"][0]))
+            entry = json.dumps(finish_shard(shard, self.worker).to_record())
+        except MaskwrightError as problem:
+            error = str(problem)
+        return {"entry": np.array([entry]), "error": np.array([error])}
+
+
+@contextmanager
+def _ray() -> Iterator[Any]:
+    """Ray, connected; what was started here is stopped at the end.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    # Read when Ray is imported: it would report its use to its makers.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ConfigError(
+            "--engine ray needs Ray: pip install 'maskwright[ray]', or use --engine local."
+        ) from error
+    started = not ray.is_initialized()
+    if started:
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    try:
+        yield ray
+    finally:
+        if started:
+            ray.shutdown()
