@@ -22,6 +22,8 @@ from maskwright.labeling.plan import Shard, batched
 
 # Shards handed to Ray at once: bounds what it keeps in mind about them.
 WINDOW = 4096
+# How often a shard is begun again whose process has died.
+RETRIES = 3
 
 
 def run_ray(
@@ -66,8 +68,10 @@ def _entries(
         _Actor,
         fn_constructor_args=(worker,),
         batch_size=1,
-        concurrency=min(workers, len(items)),
+        compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
         num_gpus=gpus,
+        # Ray's own count is endless: a photo that kills its process would do so for ever.
+        max_task_retries=RETRIES,
     )
     try:
         for row in dataset.iter_rows():
@@ -120,10 +124,15 @@ def _ray() -> Iterator[Any]:
     started = not ray.is_initialized()
     if started:
         ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
-    context = ray.data.DataContext.get_current()
+    # Progress is shown by us, and each dataset would announce its beginning and end.
+    log, context = logging.getLogger("ray.data"), ray.data.DataContext.get_current()
+    before = log.level, context.enable_progress_bars
+    log.setLevel(logging.ERROR)
     context.enable_progress_bars = False
     try:
         yield ray
     finally:
+        log.setLevel(before[0])
+        context.enable_progress_bars = before[1]
         if started:
             ray.shutdown()
