@@ -27,7 +27,8 @@ from maskwright.methods.base import ItemKey, Losses, StepContext
 from maskwright.methods.finetune.config import FinetuneSettings
 from maskwright.methods.finetune.items import Batch as HumanBatch
 from maskwright.methods.finetune.method import Finetune
-from maskwright.methods.interactive.alternating import AlternatingSUM, MachineBatch
+from maskwright.methods.interactive.alternating import AlternatingSUM
+from maskwright.methods.interactive.alternating_items import MachineBatch
 from maskwright.methods.interactive.items import Batch
 from maskwright.methods.interactive.method import SUM
 from maskwright.methods.interactive.sources import hold_out, machine_spec, open_human, parse_human
