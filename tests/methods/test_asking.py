@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from methods.scripted import SIZE, Choosy, Samples, Scripted, filled, rectangle, sample
@@ -102,6 +102,7 @@ class TestStretchedBox:
         stretched = F.interpolate(torch.from_numpy(mask).float()[None, None], (side, side), mode="bilinear")[
             0, 0
         ]
+        assume(not np.isclose(stretched.numpy(), 0.5, atol=1e-5).any())  # a tie that rounding decides
         rows, columns = np.nonzero(stretched.numpy() > 0.5)
         height, width = mask.shape
         if not len(rows):

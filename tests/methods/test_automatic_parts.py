@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference import automatic as reference
@@ -70,6 +70,10 @@ def test_measures(logits: npt.NDArray[np.float32], offset: float) -> None:
 @given(masks, st.integers(1, 12))
 def test_cleaning(mask: BoolArray, smallest: int) -> None:
     before = mask.copy()
+    islands = sorted(len(region) for region in reference.regions(reference.filled(mask, smallest)))
+    assume(
+        not (len(islands) > 1 and smallest > islands[-1] == islands[-2])
+    )  # which of the largest stays is open
     cleaned = clean(mask, smallest)
     assert np.array_equal(mask, before)
     assert np.array_equal(cleaned, reference.clean(mask, smallest))

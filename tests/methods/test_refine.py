@@ -290,6 +290,7 @@ def test_pairs_are_the_best_of_the_bases_real_answers_with_their_box_and_click(
     method = RefinerTraining(settings(photos, models[family], augment="none"))
     batch, pairs = step(method)
     base = method.segmenter
+    assert float(pairs.kept) > 0
     for place in range(len(pairs.photos_A)):
         photo = int(pairs.photos_A[place])
         embedding = base.embed(PILImages.open(method.training.image_path(photo)))

@@ -41,13 +41,11 @@ def tiny(family: type[AnySAM], seed: int = 0) -> AnySAM:
     config = tiny_config()
     if not issubclass(family, SAMHQ):
         config["mask_decoder_config"].pop("vit_dim")
-    model = family.from_config(config)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)  # the frequencies of the positional encoding are drawn when it is made
+        model = family.from_config(config)
         for name, parameter in model.named_parameters():
             if "layer_norm" in name and name.endswith("weight"):
                 continue
-            parameter.normal_(
-                std=1.0 if "positional" in name or "embed" in name else 0.15, generator=generator
-            )
+            parameter.normal_(std=1.0 if "positional" in name or "embed" in name else 0.15)
     return model.eval()

@@ -66,12 +66,17 @@ def regions(mask: Mask) -> list[set[tuple[int, int]]]:
     return found
 
 
-def clean(mask: Mask, smallest: int) -> Mask:
+def filled(mask: Mask, smallest: int) -> Mask:
     result = mask.copy()
     for region in regions(~mask):
         if len(region) < smallest:
             for place in region:
                 result[place] = True
+    return result
+
+
+def clean(mask: Mask, smallest: int) -> Mask:
+    result = filled(mask, smallest)
     islands = regions(result)
     largest = max((len(region) for region in islands), default=0)
     if largest < smallest:
