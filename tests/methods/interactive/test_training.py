@@ -69,7 +69,12 @@ def test_a_bare_folder_is_one_of_labels(world: Path, tmp_path: Path) -> None:
     spec = machine_spec("some/folder", settings)
     assert spec.startswith("labelled:some/folder?min_ratio=2.0&min_refine_ratio=1.0&")
     assert spec.endswith("&target=refined")
-    assert machine_spec("coco:x?crowd=keep", settings) == "coco:x?crowd=keep"
+    assert machine_spec("labelled:x?target=label&min_ratio=5", settings) == (
+        "labelled:x?target=label&min_ratio=5&min_refine_ratio=1.0&max_ratio=0.95"
+    )
+    assert machine_spec("coco:x?crowd=keep", sum_settings(world)) == "coco:x?crowd=keep"
+    with pytest.raises(ConfigError, match="coco data have no refined masks"):
+        machine_spec("coco:x", settings)
     method = SUM(sum_settings(world, unlabeled=(f"labels:{world / 'human'}",), labeled=()))
     assert [source.machine for source in method.sources] == [True]
     below = SUM(sum_settings(world, root=str(world), unlabeled=("machine/set",), labeled=("labels:human",)))

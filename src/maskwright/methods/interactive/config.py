@@ -19,16 +19,17 @@ class MachineLabelSettings(Settings):
     """Which machine-made labels are learned from, and how far they are believed."""
 
     unlabeled: tuple[str, ...] = ()
-    """photos with machine-made labels: folders of `maskwright label masks`, or KIND:FOLDER each"""
+    """photos with machine-made labels: folders of `maskwright label masks`, or KIND:FOLDER each; the next four
+    are their options where the kind has them and they are not given there"""
     min_ratio: Weight = 1.0
-    """folders: leave out masks of fewer than 100 times this many pixels, counted where the photo (or the crop
+    """leave out masks of fewer than 100 times this many pixels, counted where the photo (or the crop
     in which they were found) has a longest side of 1024"""
     min_refine_ratio: Weight = 100.0
-    """folders: masks smaller than this, measured alike, are trusted as they are"""
+    """masks smaller than this, measured alike, are trusted as they are"""
     max_ratio: Fraction = 0.95
-    """folders: leave out masks that cover more than this part of their crop"""
+    """leave out masks that cover more than this part of their crop"""
     target: Literal["label", "refined"] = "label"
-    """folders: what is learned, the labels or the refined masks"""
+    """what is learned, the labels or the refined masks"""
     max_masks: Positive = 30
     """at most this many masks of a photo, drawn at random"""
     use_uncertainty_loss: bool = True

@@ -97,11 +97,25 @@ def open_machine(settings: MachineLabelSettings, root: Path | None = None) -> li
 
 
 def machine_spec(text: str, settings: MachineLabelSettings) -> str:
-    """What `open_dataset` takes for a folder of labels, or KIND:FOLDER as it is."""
-    if text.partition(":")[0] in KINDS and not Path(text).exists():
+    """What `open_dataset` takes for a folder of labels or KIND:FOLDER, with the settings as its options.
+
+    An option that the kind does not have, or that the user gave, is left out.
+
+    Raises:
+        ConfigError: refined masks are wanted of a kind that has none.
+    """
+    kind = text.partition(":")[0]
+    if kind not in KINDS or Path(text).exists():
+        kind, text = "labelled", f"labelled:{text}"
+    given = {part.partition("=")[0] for part in text.partition("?")[2].split("&")}
+    known = KINDS[kind].options.keys() - given
+    if settings.target != "label" and "target" not in KINDS[kind].options:
+        raise ConfigError(f"{text}: {kind} data have no refined masks, so target must be label.")
+    names = ("min_ratio", "min_refine_ratio", "max_ratio", "target")
+    options = [f"{name}={getattr(settings, name)}" for name in names if name in known]
+    if not options:
         return text
-    filters = f"min_ratio={settings.min_ratio}&min_refine_ratio={settings.min_refine_ratio}"
-    return f"labelled:{text}?{filters}&max_ratio={settings.max_ratio}&target={settings.target}"
+    return f"{text}{'&' if '?' in text else '?'}{'&'.join(options)}"
 
 
 def hold_out(sources: Sequence[Source], share: float, seed: int) -> tuple[list[Source], list[Source]]:
