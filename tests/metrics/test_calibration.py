@@ -34,8 +34,7 @@ def test_equals_twin(drawn: list[tuple[float, bool]], threshold: float, bins: in
     certainty, correct = ([*values] for values in zip(*drawn, strict=True))
     result = measured(drawn, threshold=threshold, bins=bins)
     above, below = (
-        rule(certainty, correct, threshold)
-        for rule in (twin.accuracy_above, twin.accuracy_below)
+        rule(certainty, correct, threshold) for rule in (twin.accuracy_above, twin.accuracy_below)
     )
     assert result.accuracy_above == pytest.approx(above, nan_ok=True)
     assert result.accuracy_below == pytest.approx(below, nan_ok=True)

@@ -19,8 +19,8 @@ class MachineLabelSettings(Settings):
     """Which machine-made labels are learned from, and how far they are believed."""
 
     unlabeled: tuple[str, ...] = ()
-    """photos with machine-made labels: folders of `maskwright label masks`, or KIND:FOLDER each; the next four
-    are their options where the kind has them and they are not given there"""
+    """photos with machine-made labels: folders of `maskwright label masks`, or KIND:FOLDER each; the next
+    four are their options, where the kind has them and they are not given there"""
     min_ratio: Weight = 1.0
     """leave out masks of fewer than 100 times this many pixels, counted where the photo (or the crop
     in which they were found) has a longest side of 1024"""
