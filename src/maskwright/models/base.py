@@ -112,6 +112,10 @@ class MaskModel(nn.Module, ABC):
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
         """Decode N prompts of each of B images."""
 
+    def decode_once(self, features: Features, prompts: PromptBatch) -> Decoded:
+        """Decode in one pass: enough for the ambiguous masks where the single one takes several."""
+        return self.decode(features, prompts)
+
     @abstractmethod
     def output_tokens(self) -> Tensor:
         """(T, C) the learned tokens with which the decoder asks, before those of the prompts."""

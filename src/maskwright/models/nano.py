@@ -284,7 +284,7 @@ class Nano(MaskModel):
         return with_single(first, decoded)
 
     def decode_once(self, features: Features, prompts: PromptBatch) -> Decoded:
-        """One pass of the decoder, which is what training learns from."""
+        """One pass of the decoder: what training learns from, and the ambiguous masks need."""
         tokens, dense = self.prompts(prompts, self.image_size, self.low_res)
         height, width = features.image.shape[-2:]
         position = self.prompts.position.grid(height, width).permute(2, 0, 1)[None]

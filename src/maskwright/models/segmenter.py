@@ -234,8 +234,9 @@ class Segmenter:
         task = how.task
         if task is None and part.masks is None and self.model.task_prompts is not None:
             task = TASKS["unlabeled"]
+        decode = self.model.decode_once if how.multimask else self.model.decode
         with self._precision():
-            decoded = self.model.decode(features, to_batch(part, geometry, self.device, task))
+            decoded = decode(features, to_batch(part, geometry, self.device, task))
         masks, iou = select(decoded, how.multimask, how.hq)
         return list(zip(masks[0].float(), iou[0].float(), decoded.tokens[0].float(), strict=True))
 
