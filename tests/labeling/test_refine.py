@@ -139,6 +139,21 @@ def test_masks_that_were_made_anew_are_refined_anew(folder: Path, model: Path, r
     assert (folder / "refined/00000.parquet").is_file()
 
 
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (("--workers", "0"), "--workers must be at least 1"),
+        (("--gpus", "1"), "--gpus is for --engine ray"),
+        (("--overwrite", "--retry-failed"), "give one of them"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(
+    folder: Path, given: tuple[str, ...], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refine(folder, Path("not-loaded"), "not-loaded", *given) == 2
+    assert reason in capsys.readouterr().err
+
+
 def test_other_models_refiners_and_folders_are_refused(
     folder: Path, model: Path, refiner: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

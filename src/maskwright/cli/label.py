@@ -105,7 +105,9 @@ def masks(options: Masks, session: Session) -> None:
     from maskwright.labeling.run import LabelRun
     from maskwright.labeling.sa1b import check_names
 
-    _check(options)
+    check_run(options.where, overwrite=options.overwrite, retry_failed=options.retry_failed)
+    if options.shard_images < 1:
+        raise ConfigError("--shard-images must be at least 1.")
     images = list(planned(collect_images(options.images)))
     if options.format == "sa1b":
         check_names(image.name for image in images)
@@ -155,12 +157,17 @@ def summary(result: dict[str, Any]) -> str:
     return f"{result['masks']} masks in {result['n']} photos{before}: {result['out']}"
 
 
-def _check(options: Masks) -> None:
-    if options.overwrite and options.retry_failed:
+def check_run(where: Engine, *, overwrite: bool, retry_failed: bool) -> None:
+    """Refuse options that every labelling run has and that cannot be, before anything is done.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    if overwrite and retry_failed:
         raise ConfigError("--overwrite starts anew, --retry-failed carries on: give one of them.")
-    if options.shard_images < 1 or options.where.workers < 1:
-        raise ConfigError("--shard-images and --workers must be at least 1.")
-    if options.where.gpus is not None and (options.where.engine == "local" or options.where.gpus < 0):
+    if where.workers < 1:
+        raise ConfigError("--workers must be at least 1.")
+    if where.gpus is not None and (where.engine == "local" or where.gpus < 0):
         raise ConfigError("--gpus is for --engine ray, and not negative.")
 
 

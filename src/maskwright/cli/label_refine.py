@@ -10,8 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from maskwright.cli.common import Common, Session, parse, run
-from maskwright.cli.label import Engine, carry_out, summary
-from maskwright.errors import ConfigError
+from maskwright.cli.label import Engine, carry_out, check_run, summary
 
 PROG = "maskwright label refine"
 
@@ -59,8 +58,7 @@ def refine(options: Refine, session: Session) -> None:
     from maskwright.labeling.run import LabelRun
     from maskwright.methods.refine.refiner import locate_refiner
 
-    if options.overwrite and options.retry_failed:
-        raise ConfigError("--overwrite starts anew, --retry-failed carries on: give one of them.")
+    check_run(options.where, overwrite=options.overwrite, retry_failed=options.retry_failed)
     folder = LabelFolder(options.folder)
     # Before a model is loaded, or a folder made, for nothing.
     folder.read_settings()
