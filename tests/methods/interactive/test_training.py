@@ -79,6 +79,10 @@ def test_a_bare_folder_is_one_of_labels(world: Path, tmp_path: Path) -> None:
     assert [source.machine for source in method.sources] == [True]
     below = SUM(sum_settings(world, root=str(world), unlabeled=("machine/set",), labeled=("labels:human",)))
     assert [len(source.dataset) for source in below.sources] == [4, 4]
+    # Below `root`, a folder may be called like a kind of dataset.
+    (tmp_path / "labels").symlink_to(world / "machine/set")
+    named = SUM(sum_settings(world, root=str(tmp_path), unlabeled=("labels",), labeled=()))
+    assert [len(source.dataset) for source in named.sources] == [4]
     raw = make_machine(tmp_path, refined=False)
     with pytest.raises(DatasetError, match="label refine"):
         SUM(sum_settings(world, unlabeled=(str(raw),), target="refined"))

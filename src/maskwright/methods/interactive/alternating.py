@@ -28,12 +28,7 @@ from maskwright.methods.interactive.alternating_items import AlternatingData, Ma
 from maskwright.methods.interactive.config import AlternatingSettings
 from maskwright.methods.interactive.gradients import Gradients
 from maskwright.methods.interactive.rounds import Labels, label_losses
-from maskwright.methods.interactive.sources import (
-    give_task_prompts,
-    hold_out,
-    open_human,
-    open_machine,
-)
+from maskwright.methods.interactive.sources import give_task_prompts, open_machine, open_with_held_out
 from maskwright.methods.interactive.validation import validate
 from maskwright.models.base import Features, MaskModel
 
@@ -69,9 +64,9 @@ class AlternatingSUM(Finetune):
     def open_data(self) -> tuple[Dataset, Dataset | None]:
         """Human sets, each with its task."""
         settings = self.settings
-        self.human, self.held = open_human(settings.data), open_human(settings.val)
-        if settings.val_share and not settings.val:
-            self.human, self.held = hold_out(self.human, settings.val_share, settings.seed)
+        self.human, self.held = open_with_held_out(
+            settings.data, settings.val, settings.val_share, settings.seed
+        )
         return Mixture([(source.dataset, source.weight) for source in self.human]), None
 
     def start(self) -> MaskModel:

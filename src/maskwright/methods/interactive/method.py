@@ -13,15 +13,10 @@ from maskwright.methods.finetune.items import Frame
 from maskwright.methods.finetune.parts import encode_frozen, encoder_signature, learning_groups
 from maskwright.methods.interactive.config import InteractiveSettings
 from maskwright.methods.interactive.gradients import Gradients
-from maskwright.methods.interactive.items import Batch, InteractiveData, Source
+from maskwright.methods.interactive.items import Batch, InteractiveData
 from maskwright.methods.interactive.layers import layered_groups
 from maskwright.methods.interactive.rounds import interact
-from maskwright.methods.interactive.sources import (
-    give_task_prompts,
-    hold_out,
-    open_human,
-    open_machine,
-)
+from maskwright.methods.interactive.sources import give_task_prompts, open_machine, open_with_held_out
 from maskwright.methods.interactive.validation import validate
 from maskwright.models.base import Features, MaskModel
 from maskwright.models.registry import load, save
@@ -45,7 +40,9 @@ class SUM(Method):
 
     def __init__(self, settings: InteractiveSettings, cache_folder: Path | None = None) -> None:
         self.settings: InteractiveSettings = settings
-        human, self.validation = open_sources(settings)
+        human, self.validation = open_with_held_out(
+            settings.labeled, settings.val, settings.val_share, settings.seed, settings.root
+        )
         self.sources = [*human, *open_machine(settings, settings.root)]
         self.model: MaskModel = load(
             settings.model, base=settings.base, num_heads=settings.num_heads, device="cpu", dtype="float32"
@@ -107,13 +104,3 @@ class SUM(Method):
 
     def _behind_features(self) -> list[Tensor]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-
-
-def open_sources(settings: InteractiveSettings) -> tuple[list[Source], list[Source]]:
-    """Human training sets and validation sets; without the latter, photos are held out of the former."""
-    human = open_human(settings.labeled, settings.root)
-    if settings.val:
-        return human, open_human(settings.val, settings.root)
-    if not settings.val_share:
-        return human, []
-    return hold_out(human, settings.val_share, settings.seed)

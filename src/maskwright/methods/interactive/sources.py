@@ -85,15 +85,30 @@ def open_human(texts: Sequence[str], root: Path | None = None) -> list[Source]:
     return sources
 
 
+def open_with_held_out(
+    labeled: Sequence[str], val: Sequence[str], share: float, seed: int, root: Path | None = None
+) -> tuple[list[Source], list[Source]]:
+    """Open human training and validation sets; without the latter, photos are held out of the former.
+
+    Raises:
+        ConfigError: see `parse_human`.
+        DatasetError: a set cannot be opened.
+    """
+    human, held = open_human(labeled, root), open_human(val, root)
+    return hold_out(human, share, seed) if share and not held else (human, held)
+
+
 def open_machine(settings: MachineLabelSettings, root: Path | None = None) -> list[Source]:
     """Open sets of machine-made labels below `root`; a bare folder is one of `maskwright label masks`.
 
     Raises:
         DatasetError: a set cannot be opened.
     """
-    specs = {text: below(root, machine_spec(text, settings)) for text in settings.unlabeled}
-    opened = [(text, open_dataset(spec)) for text, spec in specs.items()]
-    return [Source(dataset, text, UNLABELED, True, float(len(dataset))) for text, dataset in opened]
+    sources = []
+    for text in settings.unlabeled:
+        dataset = open_dataset(below(root, machine_spec(text, settings)))
+        sources.append(Source(dataset, text, UNLABELED, True, float(len(dataset))))
+    return sources
 
 
 def machine_spec(text: str, settings: MachineLabelSettings) -> str:
@@ -104,8 +119,8 @@ def machine_spec(text: str, settings: MachineLabelSettings) -> str:
     Raises:
         ConfigError: refined masks are wanted of a kind that has none.
     """
-    kind = text.partition(":")[0]
-    if kind not in KINDS or Path(text).exists():
+    kind, colon, _ = text.partition(":")
+    if not colon or kind not in KINDS:
         kind, text = "labelled", f"labelled:{text}"
     given = {part.partition("=")[0] for part in text.partition("?")[2].split("&")}
     known = KINDS[kind].options.keys() - given
