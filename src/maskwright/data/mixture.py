@@ -41,9 +41,13 @@ class Mixture(Dataset):
     def __len__(self) -> int:
         return self.offsets[-1]
 
+    def part(self, index: int) -> int:
+        """Number of the dataset that item `index` belongs to."""
+        return int(np.searchsorted(self.offsets, index, side="right")) - 1
+
     def locate(self, index: int) -> tuple[Dataset, int]:
         """The dataset that item `index` belongs to, and its place there."""
-        part = int(np.searchsorted(self.offsets, index, side="right")) - 1
+        part = self.part(index)
         return self.datasets[part], index - self.offsets[part]
 
     def image_path(self, index: int) -> Path:

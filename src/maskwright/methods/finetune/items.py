@@ -129,7 +129,7 @@ class FinetuneData(TrainingData):
         for path in dict.fromkeys(self.dataset.image_path(index) for index in range(len(self.dataset))):
             read_header(path)
         looked = [self.dataset[index] for index in range(min(8, len(self.dataset)))]
-        if not any(len(_eligible(sample, self.settings.min_area)) for sample in looked):
+        if not any(usable_masks(sample, self.settings.min_area) for sample in looked):
             raise DatasetError(
                 f"{looked[0].source}: none of the first {len(looked)} photos has an object that covers "
                 f"{self.settings.min_area:.2%} of it (min_area). Inspect them with `maskwright data check`."
@@ -137,14 +137,10 @@ class FinetuneData(TrainingData):
 
     def __getitem__(self, key: ItemKey) -> Item:
         sample, rng = self.dataset[key.index], key.rng()
-        candidates = _eligible(sample, self.settings.min_area)
-        for matrix in photo_matrices(sample.image.size, self.frame, self.settings, rng):
-            chosen, masks = self._visible(sample, rng.permutation(candidates).tolist(), matrix)
-            if len(chosen):
-                break
+        usable, count = usable_masks(sample, self.settings.min_area), self.settings.masks_per_image
+        matrix, masks, chosen = view_masks(sample, usable, self.frame, self.settings, count, rng)
         kind = self.settings.prompts[int(rng.integers(len(self.settings.prompts)))]
         pixels = photo_pixels(sample.image, matrix, self.frame, self.settings, rng)
-        count = self.settings.masks_per_image
         side = self.frame.side
         if not len(chosen):
             empty = torch.zeros(count, side, side, dtype=torch.bool)
@@ -186,22 +182,6 @@ class FinetuneData(TrainingData):
             torch.tensor([item.valid for item in items]),
             groups,
         )
-
-    def _visible(
-        self, sample: Sample, candidates: Sequence[int], matrix: Matrix
-    ) -> tuple[list[int], BoolArray]:
-        """The first N candidates that can be seen in the frame, warped one by one to spare the rest."""
-        side = self.frame.side
-        chosen: list[int] = []
-        masks: list[BoolArray] = []
-        for k in candidates:
-            mask = warp_masks(sample.masks[k : k + 1], matrix, (side, side))[0]
-            if mask.sum() >= VISIBLE_PIXELS:
-                chosen.append(int(k))
-                masks.append(mask)
-            if len(chosen) == self.settings.masks_per_image:
-                break
-        return chosen, np.stack(masks) if masks else np.zeros((0, side, side), bool)
 
     def _weights(self, sample: Sample, chosen: list[int], matrix: Matrix) -> FloatArray | None:
         if sample.uncertainty is None:
@@ -284,7 +264,44 @@ def photo_pixels(
     return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
 
 
-def _eligible(sample: Sample, min_area: float) -> list[int]:
+def usable_masks(sample: Sample, min_area: float) -> list[int]:
+    """The masks that cover at least `min_area` of the photo and are not empty."""
     height, width = sample.image.size
     least = max(1.0, min_area * height * width)
     return [k for k, mask in enumerate(sample.masks) if np.count_nonzero(mask) >= least]
+
+
+def view_masks(
+    sample: Sample,
+    usable: Sequence[int],
+    frame: Frame,
+    how: Augmentation,
+    most: int,
+    rng: np.random.Generator,
+) -> tuple[Matrix, BoolArray, list[int]]:
+    """Bring a photo into the frame so that at least one of its masks is visible, where it has any.
+
+    Args:
+        sample: the photo and its masks.
+        usable: those in question; they are drawn at random, and warped one by one to spare the rest.
+        frame: the model's input.
+        how: augmentation.
+        most: at most this many masks.
+        rng: of the item.
+
+    Returns:
+        How the photo is seen, the masks in the frame (N, S, S), and which ones they are.
+    """
+    side = frame.side
+    for matrix in photo_matrices(sample.image.size, frame, how, rng):
+        chosen, masks = [], []
+        for k in rng.permutation(np.asarray(usable, np.int64)).tolist():
+            mask = warp_masks(sample.masks[k : k + 1], matrix, (side, side))[0]
+            if np.count_nonzero(mask) >= VISIBLE_PIXELS:
+                chosen.append(k)
+                masks.append(mask)
+            if len(chosen) == most:
+                break
+        if chosen:
+            return matrix, np.stack(masks), chosen
+    return matrix, np.zeros((0, side, side), bool), []

@@ -148,8 +148,8 @@ class AlternatingData(TrainingData):
         if mixture is None:
             return None
         if mixture is self.human:
-            return self.clean[key], _part(self.human, self.sources[0], place).task
-        rng, source = key.rng(), _part(self.machine, self.sources[1], place)
+            return self.clean[key], self.sources[0][mixture.part(place)].task
+        rng, source = key.rng(), self.sources[1][mixture.part(place)]
         item = view_photo(mixture[place], source, 0.0, self.frame, AsItIs(), self.settings, rng)
         return MachineItem(item.pixels, Asked(item.objects, self._prompts(item.objects, rng)))
 
@@ -193,10 +193,6 @@ class AlternatingData(TrainingData):
             prompts = _clicks(masks, weights, rng, count)
         parts = {name: part[None] for name, part in vars(prompts).items() if isinstance(part, Tensor)}
         return replace(prompts, **parts, task=objects.task if self.tasks else None)
-
-
-def _part(mixture: Mixture, sources: Sequence[Source], place: int) -> Source:
-    return sources[int(np.searchsorted(mixture.offsets, place, side="right")) - 1]
 
 
 def _clicks(

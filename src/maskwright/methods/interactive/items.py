@@ -17,19 +17,19 @@ from torch import Tensor
 from maskwright.data.dataset import Dataset
 from maskwright.data.mixture import Mixture
 from maskwright.data.prompts import JITTER_PIXELS, jitter_box, tight_box
-from maskwright.data.transforms import Matrix, warp_boxes, warp_maps, warp_masks
+from maskwright.data.transforms import Matrix, warp_boxes, warp_maps
 from maskwright.errors import ConfigError, DatasetError
 from maskwright.io.images import read_header
 from maskwright.methods.base import ItemKey, TrainingData
 from maskwright.methods.finetune.items import (
-    VISIBLE_PIXELS,
     Augmentation,
     Frame,
-    photo_matrices,
     photo_pixels,
+    usable_masks,
+    view_masks,
 )
 from maskwright.methods.interactive.config import InteractiveSettings, MachineLabelSettings
-from maskwright.types import BoolArray, ByteArray, FloatArray, Sample
+from maskwright.types import ByteArray, FloatArray, Sample
 
 # How many photos' headers are looked at before the first step: all of a usual set, a part of SA-1B.
 CHECKED = 10_000
@@ -170,7 +170,7 @@ class InteractiveData(TrainingData):
             check_source(source, 0.0 if source.machine else self.settings.min_area)
 
     def __getitem__(self, key: ItemKey) -> Item:
-        rng, settings, source = key.rng(), self.settings, self._source(key.index)
+        rng, settings, source = key.rng(), self.settings, self.sources[self.mixture.part(key.index)]
         least = 0.0 if source.machine else settings.min_area
         item = view_photo(self.mixture[key.index], source, least, self.frame, settings, settings, rng)
         objects, first = item.objects, settings.first
@@ -182,9 +182,6 @@ class InteractiveData(TrainingData):
     def collate(self, items: Sequence[Item]) -> Batch:
         """Stack the pixels."""
         return Batch(torch.stack([item.pixels for item in items]), [item.objects for item in items])
-
-    def _source(self, index: int) -> Source:
-        return self.sources[int(np.searchsorted(self.mixture.offsets, index, side="right")) - 1]
 
     def _moved(self, boxes: FloatArray, size: tuple[int, int], rng: np.random.Generator) -> FloatArray:
         deviation, limit = self.settings.box_noise, JITTER_PIXELS * self.frame.side / SAM_SIDE
@@ -230,13 +227,6 @@ def check_source(source: Source, min_area: float) -> None:
         )
 
 
-def usable_masks(sample: Sample, min_area: float) -> list[int]:
-    """The masks that cover at least `min_area` of the photo and are not empty."""
-    height, width = sample.image.size
-    least = max(1.0, min_area * height * width)
-    return [k for k, mask in enumerate(sample.masks) if np.count_nonzero(mask) >= least]
-
-
 def view_photo(
     sample: Sample,
     source: Source,
@@ -258,7 +248,7 @@ def view_photo(
         rng: of the item.
     """
     usable = usable_masks(sample, min_area)
-    matrix, masks, chosen = _view_masks(sample, usable, frame, how, labels.max_masks, rng)
+    matrix, masks, chosen = view_masks(sample, usable, frame, how, labels.max_masks, rng)
     # What humans did not label is left out in any case.
     weighted = labels.use_uncertainty_loss or labels.use_uncertainty_clicks or not source.machine
     certainty = _view_certainty(sample, chosen, matrix, frame.side) if weighted else None
@@ -274,34 +264,6 @@ def view_photo(
         int(rng.integers(2**62)),
     )
     return Item(photo_pixels(sample.image, matrix, frame, how, rng), objects)
-
-
-def _view_masks(
-    sample: Sample,
-    usable: Sequence[int],
-    frame: Frame,
-    how: Augmentation,
-    most: int,
-    rng: np.random.Generator,
-) -> tuple[Matrix, BoolArray, list[int]]:
-    """Bring a photo into the frame so that at least one of its masks is visible, where it has any.
-
-    Returns:
-        How the photo is seen, the masks in the frame (N, S, S), and which ones they are.
-    """
-    side = frame.side
-    for matrix in photo_matrices(sample.image.size, frame, how, rng):
-        chosen, masks = [], []
-        for k in rng.permutation(np.asarray(usable, np.int64)).tolist():
-            mask = warp_masks(sample.masks[k : k + 1], matrix, (side, side))[0]
-            if np.count_nonzero(mask) >= VISIBLE_PIXELS:
-                chosen.append(k)
-                masks.append(mask)
-            if len(chosen) == most:
-                break
-        if chosen:
-            return matrix, np.stack(masks), chosen
-    return matrix, np.zeros((0, side, side), bool), []
 
 
 def _view_certainty(sample: Sample, chosen: Sequence[int], matrix: Matrix, side: int) -> ByteArray | None:
