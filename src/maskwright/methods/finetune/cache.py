@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import torch
@@ -18,7 +20,8 @@ from torch import Tensor
 
 from maskwright.errors import FileError
 from maskwright.io.files import make_folder, write_bytes
-from maskwright.models.base import Features
+from maskwright.methods.finetune.parts import encode_frozen, encoder_signature
+from maskwright.models.base import Features, MaskModel
 
 # With less than this part of the machine's memory free, no further embedding is kept in it.
 FREE_MEMORY = 0.25
@@ -95,6 +98,23 @@ class EmbeddingCache:
             write_bytes(self.folder / f"{key}.safetensors", data)
         except FileError as error:
             raise FileError(f'{error} Free some space, or use cache = "off".') from error
+
+
+def open_cache(
+    how: Literal["auto", "off", "memory", "disk"], model: MaskModel, folder: Path | None
+) -> EmbeddingCache | None:
+    """The cache of a model's embeddings that the settings ask for: in memory, or on the disk in `folder`."""
+    if how == "off":
+        return None
+    assert how != "disk" or folder is not None
+    return EmbeddingCache(encoder_signature(model), folder if how == "disk" else None)
+
+
+def encoded(model: MaskModel, pixels_B3SS: Tensor, cache: EmbeddingCache | None) -> Features:
+    """What the image encoder alone makes of photos, from a cache where there is one."""
+    if cache is None:
+        return encode_frozen(model, pixels_B3SS)
+    return cache.features(pixels_B3SS, partial(encode_frozen, model))
 
 
 def _stack(parts: list[Tensor | None], device: torch.device) -> Tensor:

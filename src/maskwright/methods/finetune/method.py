@@ -10,20 +10,17 @@ from torch import Tensor
 from maskwright.data.dataset import Dataset
 from maskwright.data.mixture import Mixture, split_by_image
 from maskwright.data.registry import open_dataset
-from maskwright.errors import ConfigError, MaskwrightError
+from maskwright.errors import ConfigError
 from maskwright.methods.base import Losses, Method, ParameterGroup, StepContext
-from maskwright.methods.evaluate import evaluate_prompted
-from maskwright.methods.finetune.cache import EmbeddingCache
+from maskwright.methods.finetune.cache import EmbeddingCache, encoded, open_cache
 from maskwright.methods.finetune.config import FinetuneSettings
 from maskwright.methods.finetune.items import Batch, FinetuneData, Frame
 from maskwright.methods.finetune.loss import Targets, decoder_losses
-from maskwright.methods.finetune.parts import encode_frozen, encoder_signature, learning_groups
-from maskwright.methods.prediction import ModelPredictor
-from maskwright.methods.scores import PromptedResult, PromptKind, Selection
-from maskwright.models.base import Features, MaskModel
+from maskwright.methods.finetune.parts import learning_groups
+from maskwright.methods.finetune.validation import evaluate_held_out
+from maskwright.models.base import MaskModel
 from maskwright.models.hq_layers import add_hq_layers
 from maskwright.models.registry import load, save
-from maskwright.models.segmenter import Segmenter
 
 
 class Finetune(Method):
@@ -51,10 +48,8 @@ class Finetune(Method):
         torch.manual_seed(settings.seed)  # fresh HQ layers
         self.model: MaskModel = self.start()
         self.cache: EmbeddingCache | None = None
-        if settings.cache != "off" and settings.embeddings_stay:
-            assert settings.cache != "disk" or cache_folder is not None
-            folder = cache_folder if settings.cache == "disk" else None
-            self.cache = EmbeddingCache(encoder_signature(self.model), folder)
+        if settings.embeddings_stay:
+            self.cache = open_cache(settings.cache, self.model, cache_folder)
 
     def open_data(self) -> tuple[Dataset, Dataset | None]:
         """Training and validation data."""
@@ -74,7 +69,7 @@ class Finetune(Method):
 
     def training_step(self, batch: Batch, context: StepContext) -> Losses:
         """Encode the photos once, decode each group of equal prompts, mean loss over all objects."""
-        features = self._features(batch.pixels)
+        features = encoded(self.model, batch.pixels, self.cache)
         sums: dict[str, list[Tensor]] = {}
         for index, prompts in batch.groups:
             decoded = self.model.decode(features.map(lambda part, rows=index: part[rows]), prompts)
@@ -94,7 +89,10 @@ class Finetune(Method):
         """Mean IoU and boundary IoU of the held-out objects, asked for with boxes, then with one click."""
         if self.validation is None:
             return {}
-        box, click = self._measure("box"), self._measure("point")
+        box, click = (
+            evaluate_held_out(self.model, self.validation, self.settings, prompt)
+            for prompt in ("box", "point")
+        )
         return {
             "miou": box.miou,
             "boundary_iou": box.boundary_iou,
@@ -105,31 +103,6 @@ class Finetune(Method):
     def export(self, folder: Path, metrics: dict[str, float]) -> Path:
         """Write the model as our own checkpoint."""
         return save(self.model, folder)
-
-    def _features(self, pixels: Tensor) -> Features:
-        if self.cache is not None:
-            return self.cache.features(pixels, lambda part: encode_frozen(self.model, part))
-        return encode_frozen(self.model, pixels)
-
-    def _measure(self, prompt: PromptKind) -> PromptedResult:
-        assert self.validation is not None
-        settings = self.settings
-
-        def refuse(item: str, error: MaskwrightError) -> None:
-            raise error
-
-        return evaluate_prompted(
-            ModelPredictor(Segmenter(self.model), settings.model),
-            self.validation,
-            prompt=prompt,
-            selection=Selection(
-                min_area=settings.min_area,
-                max_area=1.0,
-                per_image=settings.val_masks,
-                limit=settings.val_images,
-            ),
-            on_failure=refuse,
-        )
 
 
 def open_data(settings: FinetuneSettings) -> tuple[Dataset, Dataset | None]:

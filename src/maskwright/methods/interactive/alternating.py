@@ -3,8 +3,6 @@
 The counterpart of the released training script (README, section "The HQ architecture"): an optimiser step on
 human masks is one of `methods/finetune`; the next one asks for up to 40 machine-made masks of a photo, once
 and without corrections.
-
-Axes: B photos, S input side.
 """
 
 from __future__ import annotations
@@ -12,25 +10,23 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from maskwright.data.dataset import Dataset
 from maskwright.data.mixture import Mixture
 from maskwright.errors import ConfigError
 from maskwright.methods.base import Losses, ParameterGroup, StepContext
-from maskwright.methods.finetune.cache import EmbeddingCache
+from maskwright.methods.finetune.cache import encoded, open_cache
 from maskwright.methods.finetune.items import Batch as HumanBatch
 from maskwright.methods.finetune.items import Frame
 from maskwright.methods.finetune.loss import refined_logits
 from maskwright.methods.finetune.method import Finetune
-from maskwright.methods.finetune.parts import encode_frozen, encoder_signature
 from maskwright.methods.interactive.alternating_items import AlternatingData, MachineBatch
 from maskwright.methods.interactive.config import AlternatingSettings
 from maskwright.methods.interactive.gradients import Gradients
 from maskwright.methods.interactive.rounds import Labels, label_losses
 from maskwright.methods.interactive.sources import give_task_prompts, open_machine, open_with_held_out
 from maskwright.methods.interactive.validation import validate
-from maskwright.models.base import Features, MaskModel
+from maskwright.models.base import MaskModel
 
 
 class AlternatingSUM(Finetune):
@@ -59,7 +55,7 @@ class AlternatingSUM(Finetune):
         # Photos with machine-made labels are always seen alike, whatever is done to the others.
         self.machine_cache = self.cache
         if self.cache is None and settings.cache == "auto" and settings.train != "all":
-            self.machine_cache = EmbeddingCache(encoder_signature(self.model), None)
+            self.machine_cache = open_cache("memory", self.model, None)
 
     def open_data(self) -> tuple[Dataset, Dataset | None]:
         """Human sets, each with its task."""
@@ -96,7 +92,7 @@ class AlternatingSUM(Finetune):
         if isinstance(batch, HumanBatch):
             losses = super().training_step(batch, context)
             return {**losses, "human": losses["loss"].detach()}
-        features = self._machine_features(batch.pixels)
+        features = encoded(self.model, batch.pixels, self.machine_cache)
         learning = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         gradients = Gradients(learning, features)
         sums = {name: torch.zeros((), device=batch.pixels.device) for name in ("focal", "dice")}
@@ -118,8 +114,3 @@ class AlternatingSUM(Finetune):
     def evaluate(self) -> dict[str, float]:
         """Figures of the held-out objects; see `validation.validate`."""
         return validate(self.model, self.held, self.settings)
-
-    def _machine_features(self, pixels_B3SS: Tensor) -> Features:
-        if self.machine_cache is not None:
-            return self.machine_cache.features(pixels_B3SS, lambda part: encode_frozen(self.model, part))
-        return encode_frozen(self.model, pixels_B3SS)

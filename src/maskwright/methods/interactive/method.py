@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from maskwright.methods.base import Losses, Method, ParameterGroup, StepContext
-from maskwright.methods.finetune.cache import EmbeddingCache
+from maskwright.methods.finetune.cache import EmbeddingCache, encoded, open_cache
 from maskwright.methods.finetune.items import Frame
-from maskwright.methods.finetune.parts import encode_frozen, encoder_signature, learning_groups
+from maskwright.methods.finetune.parts import learning_groups
 from maskwright.methods.interactive.config import InteractiveSettings
 from maskwright.methods.interactive.gradients import Gradients
 from maskwright.methods.interactive.items import Batch, InteractiveData
@@ -49,10 +49,8 @@ class SUM(Method):
         ).model
         give_task_prompts(self.model, settings)
         self.cache: EmbeddingCache | None = None
-        if settings.cache != "off" and settings.embeddings_stay:
-            assert settings.cache != "disk" or cache_folder is not None
-            folder = cache_folder if settings.cache == "disk" else None
-            self.cache = EmbeddingCache(encoder_signature(self.model), folder)
+        if settings.embeddings_stay:
+            self.cache = open_cache(settings.cache, self.model, cache_folder)
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Everything, each block of the encoder at its own rate; or prompt encoder and decoder."""
@@ -95,10 +93,7 @@ class SUM(Method):
         return save(self.model, folder)
 
     def _features(self, pixels_B3SS: Tensor) -> Features:
-        if self.cache is not None:
-            features = self.cache.features(pixels_B3SS, lambda part: encode_frozen(self.model, part))
-        else:
-            features = encode_frozen(self.model, pixels_B3SS)
+        features = encoded(self.model, pixels_B3SS, self.cache)
         # Once a photo, not once a round.
         return self.model.fuse(features) if isinstance(self.model, SAMHQ) else features
 

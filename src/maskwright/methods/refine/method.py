@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from maskwright.errors import ConfigError
 from maskwright.methods.base import Losses, Method, ParameterGroup, StepContext
-from maskwright.methods.finetune.cache import EmbeddingCache
+from maskwright.methods.finetune.cache import encoded, open_cache
 from maskwright.methods.finetune.items import Batch, FinetuneData, Frame
 from maskwright.methods.finetune.method import open_data, starting_model
-from maskwright.methods.finetune.parts import encode_frozen, encoder_signature, learning_groups
+from maskwright.methods.finetune.parts import learning_groups
 from maskwright.methods.refine.config import RefinerSettings
 from maskwright.methods.refine.items import make_pairs
 from maskwright.methods.refine.loss import refiner_losses
@@ -58,10 +58,7 @@ class RefinerTraining(Method):
         photos = settings.photos()
         self.training, held_out = open_data(photos)
         self.model = BaseAndRefiner(starting_model(photos))
-        assert settings.cache != "disk" or cache_folder is not None
-        folder = cache_folder if settings.cache == "disk" else None
-        signature = encoder_signature(self.model.base)
-        self.cache = None if settings.cache == "off" else EmbeddingCache(signature, folder)
+        self.cache = open_cache(settings.cache, self.model.base, cache_folder)
         self.segmenter = Segmenter(self.model.base, settings.model)
         self.validation = None
         if held_out is not None:
@@ -83,7 +80,9 @@ class RefinerTraining(Method):
         """Ask the base with the clicks, refine what it answers, compare with the human masks."""
         base, refiner = self.model.base, self.model.refiner
         with torch.no_grad():
-            features = self._training_features(batch.pixels)
+            # With jitter no photo comes twice.
+            cache = None if self.settings.augment == "jitter" else self.cache
+            features = encoded(base, batch.pixels, cache)
         pairs = make_pairs(base, features, batch, self.settings)
         own = own_features(refiner, features)
         decoded = refiner.decode(own.map(lambda part: part[pairs.photos_A]), pairs.prompts)
@@ -112,14 +111,7 @@ class RefinerTraining(Method):
             f"maskwright label refine DIR --model {name} --refiner {model}",
         )
 
-    def _training_features(self, pixels: Tensor) -> Features:
-        if self.settings.augment == "jitter":
-            return encode_frozen(self.model.base, pixels)
-        return self._validation_features(pixels)
-
     @torch.no_grad()
     def _validation_features(self, pixels: Tensor) -> Features:
         """Embeddings that are needed again: photos that come unchanged are encoded once."""
-        if self.cache is None:
-            return encode_frozen(self.model.base, pixels)
-        return self.cache.features(pixels, lambda part: encode_frozen(self.model.base, part))
+        return encoded(self.model.base, pixels, self.cache)
