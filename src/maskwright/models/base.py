@@ -6,7 +6,8 @@ Axes: B images, N prompts, P points, M mask tokens, T tokens, C D channels, H W 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -60,6 +61,11 @@ class PromptBatch:
         """(B, N)."""
         part = next(part for part in (self.points, self.boxes, self.masks) if part is not None)
         return part.shape[0], part.shape[1]
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> PromptBatch:
+        """Apply a function to every tensor, as `Features.map`."""
+        parts = vars(self).items()
+        return replace(self, **{name: fn(part) for name, part in parts if isinstance(part, Tensor)})
 
 
 @dataclass(frozen=True, eq=False)

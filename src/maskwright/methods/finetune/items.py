@@ -93,10 +93,7 @@ class Batch:
         def move(part: Tensor | None) -> Any:  # noqa: ANN401
             return None if part is None else part.to(device, non_blocking=non_blocking)
 
-        groups = [
-            (move(index), PromptBatch(*(move(part) for part in vars(prompts).values())))
-            for index, prompts in self.groups
-        ]
+        groups = [(move(index), prompts.map(move)) for index, prompts in self.groups]
         return Batch(move(self.pixels), move(self.masks), move(self.weights), move(self.valid), groups)
 
 

@@ -45,13 +45,8 @@ class Asked:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Asked:
         """The same on a device."""
-        objects, prompts = self.objects.to(device, non_blocking), self.prompts
-        if prompts is not None:
-            parts = {
-                name: part.to(device) for name, part in vars(prompts).items() if isinstance(part, Tensor)
-            }
-            prompts = replace(prompts, **parts)
-        return Asked(objects, prompts)
+        prompts = None if self.prompts is None else self.prompts.map(lambda part: part.to(device))
+        return Asked(self.objects.to(device, non_blocking), prompts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,8 +186,7 @@ class AlternatingData(TrainingData):
             certainty = objects.certainty if settings.use_uncertainty_clicks else None
             weights = None if certainty is None else certainty.numpy()
             prompts = _clicks(masks, weights, rng, count)
-        parts = {name: part[None] for name, part in vars(prompts).items() if isinstance(part, Tensor)}
-        return replace(prompts, **parts, task=objects.task if self.tasks else None)
+        return replace(prompts.map(lambda part: part[None]), task=objects.task if self.tasks else None)
 
 
 def _clicks(
