@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import skimage.data
 import torch
 from methods.colours import Colours, picture
 from models.golden import golden
@@ -278,3 +279,20 @@ def test_cleaned_masks_have_their_own_numbers() -> None:
 def test_settings_are_checked(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=key):
         build_settings(AutomaticSettings, {key: value}, "settings")
+
+
+def test_thresholds_that_are_not_given_suit_the_family() -> None:
+    usual = AutomaticSettings()
+    assert [vars(usual.thresholds(family)) for family in ("sam", "sam_hq", "sam2")] == [
+        {"pred_iou": 0.88, "stability": 0.95},
+        {"pred_iou": 0.88, "stability": 0.95},
+        {"pred_iou": 0.8, "stability": 0.95},
+    ]
+    assert usual.thresholds("nano").pred_iou < 0.88
+    given = AutomaticSettings(pred_iou_thresh=0.0).for_family("nano")
+    assert (given.pred_iou_thresh, given.stability_score_thresh) == (0.0, usual.thresholds("nano").stability)
+
+
+def test_nano_finds_objects_of_a_photo_with_the_usual_settings() -> None:
+    nano = maskwright.load("nano", device="cpu")
+    assert generate(nano, skimage.data.coffee(), AutomaticSettings(points_per_side=6))

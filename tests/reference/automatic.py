@@ -171,8 +171,9 @@ def passes(one: Found, settings: AutomaticSettings) -> bool:
     for edge, of_crop, of_image in zip(one.box, one.crop, (0, 0, width, height), strict=True):
         if abs(edge - of_crop) <= 20 and abs(edge - of_image) > 20:
             return False
+    least = settings.thresholds("sam")
     return (
-        one.predicted_iou > settings.pred_iou_thresh
-        and one.stability >= settings.stability_score_thresh
+        one.predicted_iou > least.pred_iou
+        and one.stability >= least.stability
         and 0 < one.mask.sum() <= settings.max_area * one.mask.size
     )

@@ -103,7 +103,7 @@ class MaskWorker:
         return {
             "kind": "masks",
             "model": self.signature,
-            "settings": fixed_values(self.settings),
+            "settings": fixed_values(self.settings.for_family(self.segmenter.model.family)),
             "files": self.kind,
             "shard_images": shard_images,
         }

@@ -139,15 +139,16 @@ def _ask(
     """The candidates among the answers to one batch of clicks."""
     prompts = Prompts(points_N2[:, None].float(), torch.ones(len(points_N2), 1, dtype=torch.long))
     masks = segmenter.decode(embedding, prompts, multimask=True, hq=settings.hq)
+    least = settings.thresholds(segmenter.model.family)
     # Before anything is made as large as the image. A prediction that is not a number is above nothing.
-    clicks, ranks = (masks.iou > settings.pred_iou_thresh).nonzero(as_tuple=True)
+    clicks, ranks = (masks.iou > least.pred_iou).nonzero(as_tuple=True)
     if not len(clicks):
         return []
     low_res_Nhw, iou_N = masks.low_res[clicks, ranks], masks.iou[clicks, ranks]
     measures = _measure(low_res_Nhw, embedding.geometry, settings.stability_score_offset)
     boxes_N4 = measures.boxes + np.tile(crop.box[:2], 2)
     keep = (
-        (measures.stability >= settings.stability_score_thresh)
+        (measures.stability >= least.stability)
         & (measures.areas > 0)
         & (measures.areas <= settings.max_area * size[0] * size[1])
         & ~cut_off(boxes_N4, crop.box, size)
