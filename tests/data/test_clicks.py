@@ -13,15 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import chisquare
-from torch import Tensor
 
-from maskwright.data.clicks import (
-    certain_click,
-    certain_point,
-    certain_points,
-    next_clicks,
-    sample_clicks,
-)
+from maskwright.data.clicks import certain_points, next_clicks, sample_clicks
 
 Mask = npt.NDArray[np.bool_]
 Map = npt.NDArray[np.float32]
@@ -41,17 +34,13 @@ def frames(draw: st.DrawFn) -> tuple[Mask, Mask, Map | None]:
     return target, prediction, draw(st.none() | hnp.arrays(np.float32, shape, elements=values))
 
 
-def tensor(part: Mask | Map | None) -> Tensor | None:
-    return None if part is None else torch.from_numpy(part)[None]
-
-
 def counts_of_single(region: Mask, certainty: Map | None, draws: int) -> npt.NDArray[np.int64]:
     rng = np.random.default_rng(7)
     counts = np.zeros(region.shape, np.int64)
     for _ in range(draws):
-        point = certain_point(region, certainty, rng)
-        assert point is not None
-        counts[int(point[1]), int(point[0])] += 1
+        points = certain_points(region, certainty, rng, 1)
+        assert points is not None
+        counts[int(points[0, 1]), int(points[0, 0])] += 1
     return counts
 
 
@@ -135,20 +124,17 @@ def test_a_click_is_in_its_region_and_says_what_the_target_is_there(
     target, prediction, certainty = frame
     region = target if first else target ^ prediction
     usable = region if certainty is None else region & (certainty > 0)
-    seen = None if first else prediction
-    single = certain_click(target, seen, certainty, np.random.default_rng(seed))
-    points, labels = next_clicks(
-        torch.from_numpy(target)[None], tensor(seen), tensor(certainty), torch.Generator().manual_seed(seed)
-    )
+    known = None if certainty is None else torch.from_numpy(certainty)[None]
+    seen = np.zeros_like(target) if first else prediction
+    masks = (torch.from_numpy(mask)[None] for mask in (target, seen))
+    points, labels = next_clicks(*masks, known, torch.Generator().manual_seed(seed))
     assert points.dtype == torch.float32
-    assert (single is None) == (int(labels[0]) == -1) == (not usable.any())
-    if single is None:
-        assert points.tolist() == [[0, 0]]
+    if not usable.any():
+        assert (points.tolist(), labels.tolist()) == ([[0, 0]], [-1])
         return
-    for point, label in (single, (points[0].numpy(), int(labels[0]))):
-        x, y = point.astype(int)
-        assert usable[y, x]
-        assert label == target[y, x]
+    x, y = points[0].int().tolist()
+    assert usable[y, x]
+    assert labels.tolist() == [target[y, x]]
 
 
 def test_a_mask_without_a_choice_does_not_disturb_the_others() -> None:
@@ -156,7 +142,8 @@ def test_a_mask_without_a_choice_does_not_disturb_the_others() -> None:
     target[0, 2, 3] = target[1, 1, 1] = target[3, 0, 4] = True
     certainty = torch.ones(4, 3, 5)
     certainty[1] = 0
-    points, labels = next_clicks(target, None, certainty, torch.Generator().manual_seed(0))
+    nothing = torch.zeros_like(target)
+    points, labels = next_clicks(target, nothing, certainty, torch.Generator().manual_seed(0))
     assert points.tolist() == [[3, 2], [0, 0], [0, 0], [4, 0]]
     assert labels.tolist() == [1, -1, -1, 1]
     points, labels = next_clicks(target, target, None, torch.Generator().manual_seed(0))
@@ -178,7 +165,7 @@ def test_masks_and_certainty_of_different_frames_are_refused() -> None:
     mask, square = np.ones((3, 5), bool), np.ones((5, 5), np.float32)
     rng = np.random.default_rng(0)
     with pytest.raises(AssertionError):
-        certain_point(mask, square, rng)
+        certain_points(mask, square, rng, 1)
     with pytest.raises(AssertionError):
         sample_clicks(torch.from_numpy(mask)[None], torch.from_numpy(square)[None], None)
     with pytest.raises(AssertionError):

@@ -9,8 +9,8 @@ Where a region has no pixel, or none with a certainty above 0, there is no click
 whose label is known to be wrong or worthless; a mask that is in doubt everywhere teaches nothing anyway. As
 "no point" (label -1) such a mask stays in its batch.
 
-NumPy functions are for single masks, in data workers; those on tensors for batches, in a training loop, on
-any device, without waiting for it. Frames have any shape; points are (x, y) pixel indices in theirs.
+`certain_points` is for single masks, in data workers; the functions on tensors are for batches, in a training
+loop, on any device, without waiting for it. Frames have any shape; points are (x, y) pixel indices in theirs.
 
 Axes: N masks, H W size, P points, 2 (x, y).
 """
@@ -49,30 +49,8 @@ def certain_points(
     else:
         again = rng.choice(len(pixels), count - len(pixels), p=weights / weights.sum())
         chosen = np.concatenate([np.arange(len(pixels)), again])
-    return _points(pixels[rng.permutation(chosen)], region.shape[1])
-
-
-def certain_point(
-    region: BoolArray, certainty: FloatArray | None, rng: np.random.Generator
-) -> FloatArray | None:
-    """Draw one point (2,) ∝ certainty; see `certain_points`."""
-    points = certain_points(region, certainty, rng, 1)
-    return None if points is None else points[0]
-
-
-def certain_click(
-    target: BoolArray, prediction: BoolArray | None, certainty: FloatArray | None, rng: np.random.Generator
-) -> tuple[FloatArray, int] | None:
-    """The next click on an object: a point (2,) and its label, or None where there is none.
-
-    Args:
-        target: (H, W) the object.
-        prediction: (H, W) what was found so far, None in the first round.
-        certainty: (H, W) in [0, 1], or None for 1.
-        rng: source of randomness.
-    """
-    point = certain_point(target if prediction is None else target ^ prediction, certainty, rng)
-    return None if point is None else (point, int(target[int(point[1]), int(point[0])]))
+    pixels, width = pixels[rng.permutation(chosen)], region.shape[1]
+    return np.stack([pixels % width, pixels // width], axis=1).astype(np.float32)
 
 
 def sample_clicks(
@@ -109,7 +87,7 @@ def sample_clicks(
 
 def next_clicks(
     target_NHW: Tensor,
-    prediction_NHW: Tensor | None,
+    prediction_NHW: Tensor,
     certainty_NHW: Tensor | None,
     generator: torch.Generator | None,
 ) -> tuple[Tensor, Tensor]:
@@ -117,18 +95,15 @@ def next_clicks(
 
     Args:
         target_NHW: (N, H, W) bool, the objects.
-        prediction_NHW: (N, H, W) bool, what was found so far, None in the first round.
+        prediction_NHW: (N, H, W) bool, what was found so far; all False before the first click.
         certainty_NHW: (N, H, W) in [0, 1], or None for 1.
         generator: as in `sample_clicks`.
 
     Returns:
         points (N, 2) float32, and labels (N,) int64: 1 object, 0 background, -1 no point.
     """
-    region_NHW = target_NHW
-    if prediction_NHW is not None:
-        assert prediction_NHW.shape == target_NHW.shape, (prediction_NHW.shape, target_NHW.shape)
-        region_NHW = target_NHW ^ prediction_NHW
-    points_N2, found_N = sample_clicks(region_NHW, certainty_NHW, generator)
+    assert prediction_NHW.shape == target_NHW.shape, (prediction_NHW.shape, target_NHW.shape)
+    points_N2, found_N = sample_clicks(target_NHW ^ prediction_NHW, certainty_NHW, generator)
     x_N, y_N = points_N2.long().unbind(dim=1)
     labels_N = target_NHW[torch.arange(len(points_N2), device=points_N2.device), y_N, x_N].long()
     return points_N2, torch.where(found_N, labels_N, -1)
@@ -144,10 +119,6 @@ def _candidates(
     assert certainty.shape == region.shape, (certainty.shape, region.shape)
     pixels = np.flatnonzero(region & (certainty > 0))
     return pixels, certainty.reshape(-1)[pixels].astype(np.float64)
-
-
-def _points(pixels: npt.NDArray[np.int64], width: int) -> FloatArray:
-    return np.stack([pixels % width, pixels // width], axis=1).astype(np.float32)
 
 
 def _draw(weights_NL: Tensor, chance_N: Tensor) -> Tensor:

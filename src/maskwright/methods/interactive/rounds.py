@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskwright.data.clicks import sample_clicks
+from maskwright.data.clicks import next_clicks, sample_clicks
 from maskwright.losses.masks import actual_iou
 from maskwright.losses.uncertain import uncertain_dice, uncertain_focal
 from maskwright.methods.base import Losses
@@ -143,11 +143,9 @@ def with_correction(
 
     Where it is wrong nowhere, or only where the label is worth nothing, the click is one more on the object.
     """
-    truth = labels.binary_Nhw
-    wrong = (labels.read(answer_Nhw) > 0) != truth
-    points_N2, found_N = sample_clicks(wrong, labels.clickable_Nhw, generator)
-    columns, rows = points_N2.long().unbind(1)
-    kinds_N = truth[torch.arange(len(truth), device=truth.device), rows, columns].long()
+    answered = labels.read(answer_Nhw) > 0
+    points_N2, kinds_N = next_clicks(labels.binary_Nhw, answered, labels.clickable_Nhw, generator)
+    found_N = kinds_N >= 0
     if not bool(found_N.all()):
         points_N2 = torch.where(found_N[:, None], points_N2, object_clicks(labels, generator))
         kinds_N = torch.where(found_N, kinds_N, 1)
