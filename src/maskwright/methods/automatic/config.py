@@ -38,9 +38,9 @@ class AutomaticSettings(Settings):
     points_per_batch: Positive = 64
     """clicks whose answers are held together; a GPU decodes them at once, a CPU 16 at a time"""
     pred_iou_thresh: float | None = None
-    """masks stay whose IoU, as the model predicts it, is above this; by default 0.88, SAM 2: 0.8, nano: 0.5"""
+    """masks stay whose IoU, as the model predicts it, is above this; by default 0.88, SAM 2 0.8, nano 0.5"""
     stability_score_thresh: Fraction | None = None
-    """masks stay that are this stable when their threshold moves by the offset; by default 0.95, nano: 0.7"""
+    """masks stay that are this stable when their threshold moves by the offset; by default 0.95, nano 0.7"""
     stability_score_offset: Annotated[float, Field(ge=0)] = 1.0
     """how far the threshold moves, in logits: stability is the IoU of the masks at +offset and -offset"""
     box_nms_thresh: Fraction = 0.7
