@@ -35,6 +35,8 @@ from maskwright.types import FloatArray, Image
 if TYPE_CHECKING:
     from maskwright.methods.refine.refiner import MaskRefiner
 
+Crop = tuple[int, int, int, int]
+
 
 class RefineWorker:
     """Refines the stored soft masks of each photo, as SUM's uncertainty maps need them (section 3.2.3).
@@ -118,10 +120,10 @@ class RefineWorker:
             return []
         photo = read_image(image.path)
         refined: list[RefinedRow] = []
-        # Masks of one crop stand together, and each crop is embedded once.
-        for crop, found in groupby(rows, key=lambda row: (row.crop_x, row.crop_y, row.crop_w, row.crop_h)):
+        # Each crop is embedded once.
+        for crop, found in groupby(sorted(rows, key=_crop), key=_crop):
             refined += self._refine_crop(photo, crop, list(found))
-        return refined
+        return sorted(refined, key=lambda row: row.index)
 
     def files(self, shard: Shard) -> list[Path]:
         """The shard's Parquet file."""
@@ -137,9 +139,7 @@ class RefineWorker:
         make_folder(path.parent)
         write_refined(path, [row for part in rows for row in part or ()])
 
-    def _refine_crop(
-        self, photo: Image, crop: tuple[int, int, int, int], rows: list[MaskRow]
-    ) -> list[RefinedRow]:
+    def _refine_crop(self, photo: Image, crop: Crop, rows: list[MaskRow]) -> list[RefinedRow]:
         x, y, width, height = crop
         source = photo.source
         self._check(rows[0], photo)
@@ -200,7 +200,11 @@ def _stacked(rows: list[MaskRow], source: str) -> FloatArray:
     return np.stack([to_logits(decode_probability(row.prob, f"{source} mask {row.index}")) for row in rows])
 
 
-def _box(row: MaskRow, crop: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+def _crop(row: MaskRow) -> Crop:
+    return row.crop_x, row.crop_y, row.crop_w, row.crop_h
+
+
+def _box(row: MaskRow, crop: Crop) -> tuple[int, int, int, int]:
     """The box around a mask in pixels of its crop, with exclusive ends (SA-1B's own is a pixel smaller)."""
     x, y, width, height = RLE((row.height, row.width), row.rle.decode("ascii")).box
     left, top = x - crop[0], y - crop[1]
