@@ -126,8 +126,8 @@ def test_a_click_is_in_its_region_and_says_what_the_target_is_there(
     usable = region if certainty is None else region & (certainty > 0)
     known = None if certainty is None else torch.from_numpy(certainty)[None]
     seen = np.zeros_like(target) if first else prediction
-    masks = (torch.from_numpy(mask)[None] for mask in (target, seen))
-    points, labels = next_clicks(*masks, known, torch.Generator().manual_seed(seed))
+    wanted, found = (torch.from_numpy(mask)[None] for mask in (target, seen))
+    points, labels = next_clicks(wanted, found, known, torch.Generator().manual_seed(seed))
     assert points.dtype == torch.float32
     if not usable.any():
         assert (points.tolist(), labels.tolist()) == ([[0, 0]], [-1])

@@ -87,7 +87,7 @@ def evaluate_prompted(
     _check(predictor, asking)
     run = _Run(predictor, asking, observe)
     failures: list[tuple[str, str]] = []
-    chosen = _spread(len(dataset), selection.limit)
+    chosen = spread(len(dataset), selection.limit)
     for index in track(chosen):
         try:
             sample = dataset[index]
@@ -231,8 +231,8 @@ class _Run:
         return Observation(sample.image, truth, prompt, predicted, score)
 
 
-def _spread(count: int, limit: int | None) -> list[int]:
-    """All indices, or `limit` of them spread evenly."""
+def spread(count: int, limit: int | None) -> list[int]:
+    """The indices of `count` images, or at most `limit` of them, spread evenly."""
     kept = count if limit is None else min(limit, count)
     return [position * count // kept for position in range(kept)]
 

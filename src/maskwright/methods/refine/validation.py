@@ -15,7 +15,7 @@ from torch import Tensor
 from maskwright.data.dataset import Dataset
 from maskwright.data.prompts import random_points, tight_box
 from maskwright.errors import ConfigError
-from maskwright.methods.evaluate import choose_objects
+from maskwright.methods.evaluate import choose_objects, spread
 from maskwright.methods.refine.config import RefinerSettings
 from maskwright.methods.refine.items import passes, stability
 from maskwright.methods.refine.refiner import MaskRefiner
@@ -107,8 +107,7 @@ class Validation:
 
     def _ask(self) -> None:
         """Click once, anywhere, on each chosen object, and keep the best mask where it passes."""
-        count = min(self.settings.val_images, len(self.dataset))
-        for photo in (position * len(self.dataset) // count for position in range(count)):
+        for photo in spread(len(self.dataset), self.settings.val_images):
             sample = self.dataset[photo]
             objects = choose_objects(sample, photo, self.selection)
             if objects:
