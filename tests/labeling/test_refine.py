@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from methods.refine.scene import save_altered
 from PIL import Image as PILImage
 from tiny import save_tiny_model
 
@@ -22,7 +23,7 @@ from maskwright.io.label_shards import (
     to_logits,
 )
 from maskwright.methods.refine.refiner import MaskRefiner, decoder_of, save_refiner
-from maskwright.models.registry import load
+from maskwright.models.registry import load, save
 
 SIZES = {"a.png": (40, 60), "sub/b.jpg": (50, 30), "c.png": (64, 64), "d.png": (33, 47)}
 
@@ -34,14 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def refiner(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A refiner whose weights differ from the model's."""
-    base = load(model, device="cpu").model
-    decoder = decoder_of(base)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in decoder.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return save_refiner(decoder, base, tmp_path_factory.mktemp("refiner") / "refiner.safetensors")
+    return save_altered(model, tmp_path_factory.mktemp("refiner"))
 
 
 @pytest.fixture(scope="module")
@@ -166,8 +160,6 @@ def test_other_models_refiners_and_folders_are_refused(
     base = load(model, device="cpu").model
     with torch.no_grad():
         next(base.parameters()).add_(1)
-    from maskwright.models.registry import save
-
     other = save(base, tmp_path / "other.safetensors")
     assert refine(folder, other, refiner) == 2
     assert "give the model that made them as --model" in capsys.readouterr().err

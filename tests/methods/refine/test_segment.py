@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from methods.refine.scene import save_altered
 from PIL import Image as PILImage
 from tiny import save_tiny_model
 
 from maskwright.cli.main import main
 from maskwright.export.labels import read_labels
 from maskwright.io.masks import read_mask
-from maskwright.methods.refine.refiner import MaskRefiner, decoder_of, save_refiner
+from maskwright.methods.refine.refiner import MaskRefiner
+from maskwright.models.prompts import make_prompts
 from maskwright.models.registry import load
 
 
@@ -25,14 +26,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def refiner(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A refiner whose weights differ from the model's."""
-    base = load(model, device="cpu").model
-    decoder = decoder_of(base)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in decoder.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return save_refiner(decoder, base, tmp_path_factory.mktemp("refiner") / "refiner.safetensors")
+    return save_altered(model, tmp_path_factory.mktemp("refiner"))
 
 
 @pytest.fixture
@@ -67,8 +61,6 @@ def test_masks_scores_and_uncertainty_are_the_refiners(
             else {"boxes": [0.1 * width, 0.1 * height, 0.9 * width, 0.9 * height], "multimask": True}
         )
         masks = base(embedding, **asked)
-        from maskwright.models.prompts import make_prompts
-
         asked.pop("multimask", None)
         refined = by_hand.refine_masks(
             embedding, masks, make_prompts(embedding.geometry, base.model.low_res, **asked)
