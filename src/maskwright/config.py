@@ -29,6 +29,12 @@ class Settings(BaseModel):
         extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401
+        """Help texts are wrapped where they are shown, not where the source was."""
+        for field in cls.model_fields.values():
+            field.description = " ".join((field.description or "").split()) or None
+
 
 S = TypeVar("S", bound=Settings)
 
