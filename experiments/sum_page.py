@@ -1,0 +1,154 @@
+"""The page about the experiment of `sum_on_nano.py`: docs/results/sum.md and its picture, from sum.json.
+
+python experiments/sum_page.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sum_summary import METHODS
+
+from maskwright.io.files import read_json, write_bytes, write_text
+from maskwright.methods.scores import Step
+from maskwright.report.click_curves import click_curves
+from maskwright.report.html import encode
+
+FOLDER = Path(__file__).parent.parent / "docs" / "results"
+RESULT = FOLDER / "sum.json"
+TITLES = {"labels": "Labels as nano made them", "spoiled": "Labels spoiled further"}
+HOW = {
+    "labels": "The masks that nano's automatic generator keeps of photos that nobody has labelled.",
+    "spoiled": "The same masks, of each the outline displaced, a part cut out, or both, and refined anew.",
+}
+KEYS = ("miou", "boundary_iou")
+"""Metrics in the order in which arrays hold them."""
+
+
+def write_page(result: Path = RESULT) -> None:
+    """Write page and picture."""
+    content = read_json(result)
+    pictures = []
+    for labels in TITLES:
+        chosen = [row for row in content["rows"] if row["labels"] == labels and row["prompt"] == "point"]
+        for data in dict.fromkeys(row["data"] for row in chosen):
+            curves = {
+                row["method"]: [Step(**step) for step in row["by_click"]]
+                for row in chosen
+                if row["data"] == data
+            }
+            name = f"sum-{labels}-{data.split()[0].lower()}.png"
+            title = f"{data}, {TITLES[labels].lower()}: mean over seeds, 95 % over images"
+            write_bytes(
+                FOLDER / name,
+                encode(click_curves(curves, content["settings"]["clicks"], title, "first click"), "png"),
+            )
+            pictures.append((labels, data, name))
+    write_text(FOLDER / "sum.md", render(content, pictures))
+
+
+def render(content: dict[str, Any], pictures: Sequence[tuple[str, str, str]]) -> str:
+    """The page."""
+    settings = content["settings"]
+    parts = [introduction(settings, content), refiner(content["refiner"])]
+    for labels, title in TITLES.items():
+        rows = [row for row in content["rows"] if row["labels"] == labels]
+        parts += [f"## {title}\n\n{HOW[labels]}\n", *tables(rows)]
+        parts += [
+            f"![{data}: IoU and boundary IoU over clicks]({name})\n"
+            for kind, data, name in pictures
+            if kind == labels
+        ]
+    machine, versions = content["machine"], content["versions"]
+    parts.append(
+        f"{machine['processor']}, {machine['cores']} cores; maskwright {versions['maskwright']}, torch "
+        f"{versions['torch']}, transformers {versions['transformers']}.\n"
+    )
+    return "\n".join(parts)
+
+
+def introduction(settings: dict[str, Any], content: dict[str, Any]) -> str:
+    """What was done."""
+    seeds = ", ".join(map(str, settings["seeds"]))
+    masks = {row["data"]: row["masks"] for row in content["rows"]}
+    counts = ", ".join(f"{number} masks of {data}" for data, number in masks.items())
+    return f"""# Does SUM work?
+
+nano fine-tuned on masks that it made itself, in three ways: as they are (`vanilla`), refined
+(`mask-refinement`), and weighed by their certainty (`sum`). Written by
+`python experiments/sum_on_nano.py --data DATA --out OUT`.
+
+The photos are parted in three, which never meet. On the first part's human masks the refiner is trained, and
+they are half of what every fine-tuning sees. About {settings["photos"]} photos of the second are labelled by
+nano, and their human masks are not used. On the third ({counts}) everything is measured.
+nano itself (`base`) has learned from the human masks of the first two parts, so what machine-made labels can
+teach it is little, and what they can spoil is plain to see.
+
+Each fine-tuning: {settings["steps"]} steps of four photos, the whole model, a learning rate of
+{settings["rate"]:g}, seeds {seeds}. Figures are means over seeds; intervals are 95 %, by bootstrap over
+images; "±" is the standard deviation between seeds.
+"""
+
+
+def refiner(figures: dict[str, float]) -> str:
+    """How good the refiner and its uncertainty are."""
+    return f"""## The refiner and its uncertainty
+
+On masks of the third part that agree with the human ones to an IoU of 0.7 or more: IoU
+{figures["input_iou"]:.3f} before and {figures["refined_iou"]:.3f} after refinement, boundary IoU
+{figures["input_boundary_iou"]:.3f} and {figures["refined_boundary_iou"]:.3f}. Of the pixels with a certainty
+above 0.6 ({figures["certain_share"]:.1%} of all) nano's mask has {figures["certain_accuracy"]:.1%} right, of
+the others {figures["doubtful_accuracy"]:.1%} (published for SAM on HRSOD: 98.0 % and 28.5 %).
+"""
+
+
+def tables(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Scores, then what SUM is ahead."""
+    methods = ("base", *METHODS)
+    head = [f"| | {' | '.join(methods)} |", f"|---|{'---|' * len(methods)}"]
+    scores, gaps = (
+        [*head],
+        [f"| SUM minus | {' | '.join(methods[:-1])} |", f"|---|{'---|' * (len(methods) - 1)}"],
+    )
+    for data, prompt, click in ways(rows):
+        found = {row["method"]: row for row in rows if (row["data"], row["prompt"]) == (data, prompt)}
+        for metric, key in enumerate(KEYS):
+            label = f"{data}, {way(prompt, click)}, {'IoU' if key == 'miou' else 'boundary IoU'}"
+            cells = [score(found[method], click, metric) for method in methods]
+            scores.append(f"| {label} | {' | '.join(cells)} |")
+            ahead = [gap(found[method]["sum_minus"][click - 1], key) for method in methods[:-1]]
+            gaps.append(f"| {label} | {' | '.join(ahead)} |")
+    return ["\n".join(scores) + "\n", "\n".join(gaps) + "\n"]
+
+
+def ways(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, int]]:
+    """Data, first prompt, and number of prompts of each line of the tables."""
+    pairs = dict.fromkeys((row["data"], row["prompt"]) for row in rows)
+    return [
+        (data, prompt, click) for data, prompt in pairs for click in ((1,) if prompt == "box" else (1, 3, 5))
+    ]
+
+
+def way(prompt: str, click: int) -> str:
+    """How a mask was asked for."""
+    return "box" if prompt == "box" else f"{click} click{'s' * (click > 1)}"
+
+
+def score(row: dict[str, Any], click: int, metric: int) -> str:
+    """A mean, and how far the seeds are apart."""
+    mean = row["by_click"][click - 1][KEYS[metric]]
+    return (
+        f"{mean:.3f}" if row["seed_std"] is None else f"{mean:.3f} ± {row['seed_std'][metric][click - 1]:.3f}"
+    )
+
+
+def gap(step: dict[str, Any], key: str) -> str:
+    """A difference with its interval."""
+    low, high = step[f"{key}_ci95"]
+    return f"{step[key]:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+if __name__ == "__main__":
+    write_page()
