@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from labeling.toy import ToyWorker, content, label, make_photos, start
+from labeling.toy import StrangerElsewhere, ToyWorker, content, label, make_photos, start
 
-from maskwright.errors import ConfigError, FileError, LabelingError
+from maskwright.errors import ConfigError, FileError, LabelingError, WeightsError
 from maskwright.io.label_shards import read_masks
 from maskwright.labeling.folder import LabelFolder
 from maskwright.labeling.ledger import Entry, Failure, Ledger, Totals
@@ -114,6 +114,12 @@ def test_a_process_that_dies_ends_the_run_and_costs_only_its_shard(tmp_path: Pat
         label(tmp_path / "out", photos, workers=2, poison="0005.png")
     label(tmp_path / "out", photos, workers=2, poison="0005.png")
     assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def test_a_worker_that_cannot_be_prepared_in_another_process_says_why(tmp_path: Path) -> None:
+    worker = StrangerElsewhere(tmp_path / "out")
+    with worker.folder.lock(), pytest.raises(WeightsError, match="another model here"):
+        list(start(worker, make_photos(tmp_path / "photos", 5)).label(workers=2))
 
 
 ORPHANS = """

@@ -6,10 +6,11 @@ import hashlib
 import os
 import signal
 from collections.abc import Sequence
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
-from maskwright.errors import FileError
+from maskwright.errors import FileError, WeightsError
 from maskwright.io.files import make_folder
 from maskwright.io.inputs import collect_images
 from maskwright.io.label_shards import MaskRow, write_masks
@@ -62,6 +63,15 @@ class ToyWorker:
         [path] = self.files(shard)
         make_folder(path.parent)
         write_masks(path, [row for part in rows for row in part or ()])
+
+
+class StrangerElsewhere(ToyWorker):
+    """Cannot be prepared in other processes than the first."""
+
+    def prepare(self) -> None:
+        if parent_process() is not None:
+            raise WeightsError("another model here")
+        super().prepare()
 
 
 def row(image: PlannedImage, index: int, data: bytes, size: int) -> MaskRow:

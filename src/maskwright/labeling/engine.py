@@ -32,7 +32,7 @@ class Worker(Protocol):
     """What is done with each photo. It is sent to other processes, so `prepare` is what makes it heavy."""
 
     def prepare(self) -> None:
-        """Load what is needed, unless it is there; called in every process before the first photo.
+        """Load what is needed, unless it is there; called in every process before each shard.
 
         Raises:
             MaskwrightError: it cannot be loaded; the run ends.
@@ -109,7 +109,8 @@ def label_shard(shard: Shard, worker: Worker) -> Generator[Outcome, None, Entry]
 
 
 def finish_shard(shard: Shard, worker: Worker) -> Entry:
-    """Label a shard and write its files."""
+    """Prepare the worker, label a shard and write its files."""
+    worker.prepare()
     steps = label_shard(shard, worker)
     while True:
         try:
@@ -169,7 +170,6 @@ def _begin(worker: Worker, life: Connection) -> None:
     # Ctrl-C goes to the whole group; the process that began it decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(life,), daemon=True).start()
-    worker.prepare()
     _worker = worker
 
 

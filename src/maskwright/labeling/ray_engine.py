@@ -90,14 +90,10 @@ class _Actor:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.prepared = False
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         entry = error = ""
         try:
-            if not self.prepared:
-                self.worker.prepare()
-                self.prepared = True
             shard = Shard.from_json(str(batch["shard"][0]))
             entry = json.dumps(finish_shard(shard, self.worker).to_record())
         except MaskwrightError as problem:
