@@ -88,6 +88,7 @@ def test_in_one_folder_every_photo_is_labelled(tmp_path: Path) -> None:
         ([annotation(LARGE, 0), annotation(LARGE.T.copy(), 1)], "EXIF rotation"),
         ([annotation(LARGE, 0, crop_box=[0, 0, 0, 3])], "annotation 0: its crop_box is 0×3"),
         ([annotation(LARGE, 0, crop_box=[0, 0])], "annotation 0"),
+        ([annotation(LARGE, 0, id="first")], "annotation 0"),
         ({}, "has no list 'annotations'"),
         ([3], "has no list 'annotations'"),
     ],

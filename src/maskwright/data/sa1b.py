@@ -50,10 +50,10 @@ class SA1B(PairedFiles):
         ids: list[int] = []
         masks: list[RLE] = []
         for number, annotation in enumerate(_annotations(pair)):
-            mask, (width, height) = _parse(pair, number, annotation, image.size)
+            name, mask, (width, height) = _parse(pair, number, annotation, image.size)
             check_same_size(pair, image, mask.size)
             if self.filter.keeps(mask.area, width, height):
-                ids.append(int(annotation.get("id", number)))
+                ids.append(name)
                 masks.append(mask)
         return Sample(image, decode_all(masks, image.size), tuple(ids), str(pair.mask))
 
@@ -68,9 +68,10 @@ def _annotations(pair: Pair) -> list[dict[str, Any]]:
 
 def _parse(
     pair: Pair, number: int, annotation: dict[str, Any], size: tuple[int, int]
-) -> tuple[RLE, tuple[int, int]]:
-    """A mask, and the width and height of the crop it was found in."""
+) -> tuple[int, RLE, tuple[int, int]]:
+    """A mask's id, the mask, and the width and height of the crop it was found in."""
     try:
+        name = int(annotation.get("id", number))
         mask = RLE.from_coco(annotation.get("segmentation"))
         _, _, width, height = (int(value) for value in annotation.get("crop_box", (0, 0, *size[::-1])))
     except (MaskError, TypeError, ValueError, OverflowError) as error:
@@ -78,4 +79,4 @@ def _parse(
     if width < 1 or height < 1:
         message = f"its crop_box is {width}×{height} pixels"
         raise SampleError("malformed_mask", f"{pair.mask}: annotation {number}", message)
-    return mask, (width, height)
+    return name, mask, (width, height)
