@@ -21,7 +21,15 @@ from maskwright.errors import DatasetError, MaskError
 from maskwright.io.byte_maps import decode_map
 from maskwright.io.files import confine, read_json, require_file
 from maskwright.io.images import read_image
-from maskwright.io.label_shards import MAX_MAP_PIXELS, MaskRow, read_masks, read_refined
+from maskwright.io.label_shards import (
+    MAX_MAP_PIXELS,
+    SET_FORMAT,
+    SET_VERSION,
+    MaskRow,
+    read_masks,
+    read_refined,
+    shard_path,
+)
 from maskwright.io.records import read_records
 from maskwright.io.rle import RLE
 from maskwright.types import BoolArray, ByteArray, Sample
@@ -112,7 +120,7 @@ class LabelledSet(Dataset):
 
     def mask_path(self, index: int) -> Path:
         """Shard with the masks of item `index`."""
-        return self._shard("masks", self.items[index])
+        return shard_path(self.root, "masks", self.items[index].shard)
 
     def read(self, index: int) -> Sample:
         """Decode item `index`."""
@@ -139,29 +147,26 @@ class LabelledSet(Dataset):
             uncertainty=soft.maps("uncertainty") if self.refined and self.target == "label" else None,
         )
 
-    def _shard(self, folder: str, item: _Item) -> Path:
-        return self.root / folder / f"{item.shard:05d}.parquet"
-
     def _soft_masks(self, item: _Item, size: tuple[int, int], rows: Sequence[MaskRow]) -> list[SoftMask]:
         refined = self._refined_maps(item) if self.refined else {}
+        shard = shard_path(self.root, "masks", item.shard)
         result = []
         for row in rows:
             if (row.height, row.width) != size:
                 sizes = f"was labelled at {row.width}×{row.height}, and {item.path} is {size[1]}×{size[0]}"
                 message = f"{item.name} {sizes}: the photo is another one, or has changed; label it anew"
-                raise SampleError("size_mismatch", self._shard("masks", item), message)
+                raise SampleError("size_mismatch", shard, message)
             place = Place(size, (row.crop_x, row.crop_y, row.crop_w, row.crop_h), row.side, row.resize)
             if not place.fits():
                 message = f"mask {row.index} of {item.name} lies at no place in the photo: {place}"
-                raise SampleError("malformed_mask", self._shard("masks", item), message)
+                raise SampleError("malformed_mask", shard, message)
             trusted = not self.filter.refines(row.area, row.crop_w, row.crop_h)
-            where = f"{self._shard('masks', item)}[{item.name}, mask {row.index}]"
-            map_ = decode_map(row.prob, where, MAX_MAP_PIXELS)
+            map_ = decode_map(row.prob, f"{shard}[{item.name}, mask {row.index}]", MAX_MAP_PIXELS)
             result.append(SoftMask(place, map_, None if trusted else refined.get(row.index)))
         return result
 
     def _refined_maps(self, item: _Item) -> dict[int, ByteArray]:
-        path = self._shard("refined", item)
+        path = shard_path(self.root, "refined", item.shard)
         return {
             row.index: decode_map(row.prob, f"{path}[{item.name}, mask {row.index}]", MAX_MAP_PIXELS)
             for row in read_refined(path, item.name)
@@ -171,7 +176,7 @@ class LabelledSet(Dataset):
         try:
             return RLE.from_coco({"size": [row.height, row.width], "counts": row.rle}).decode()
         except MaskError as error:
-            where = f"{self._shard('masks', item)}[{item.name}, mask {row.index}]"
+            where = f"{shard_path(self.root, 'masks', item.shard)}[{item.name}, mask {row.index}]"
             raise SampleError("malformed_mask", where, str(error)) from error
 
 
@@ -182,12 +187,12 @@ def _read_set(root: Path) -> int:
     if not path.is_file():
         raise DatasetError(f"{root} holds no labelled set; one looks like this:\n{TREE}")
     record = read_json(path)
-    if not isinstance(record, dict) or record.get("format") != "maskwright-labels":
+    if not isinstance(record, dict) or record.get("format") != SET_FORMAT:
         raise DatasetError(f"{path} is not of a labelled set; one looks like this:\n{TREE}")
-    if record.get("version") != 1:
+    if record.get("version") != SET_VERSION:
         raise DatasetError(
-            f"{path} has version {record.get('version')}, and this Maskwright reads version 1: use the one "
-            "that made it, or label anew."
+            f"{path} has version {record.get('version')}, and this Maskwright reads version "
+            f"{SET_VERSION}: use the one that made it, or label anew."
         )
     if record.get("kind") != "masks":
         raise DatasetError(f"{root} holds labels of kind {record.get('kind')!r}, not masks.")

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,8 @@ from maskwright.io.byte_maps import decode_map, encode_map
 from maskwright.io.files import atomic_path, require_file, shown
 from maskwright.types import FloatArray, Resize
 
+# In the record of a labelled set (`labeling.folder`), of which the shards are the bulk.
+SET_FORMAT, SET_VERSION = "maskwright-labels", 1
 # The largest soft mask that is opened; models' low resolutions are 64 to 288.
 MAX_MAP_PIXELS = 4096 * 4096
 _HALF_STEP = 1 / 510
@@ -96,6 +98,11 @@ _ARROW = {
 
 def _schema(row: type[MaskRow] | type[RefinedRow]) -> pa.Schema:
     return pa.schema([pa.field(part.name, _ARROW[str(part.type)], nullable=False) for part in fields(row)])
+
+
+def shard_path(root: Path, kind: Literal["masks", "refined"], number: int) -> Path:
+    """A shard's file in the folder of a labelled set."""
+    return root / kind / f"{number:05d}.parquet"
 
 
 def write_masks(path: str | os.PathLike[str], rows: Sequence[MaskRow]) -> None:

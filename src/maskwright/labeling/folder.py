@@ -29,10 +29,10 @@ from maskwright.io.files import (
     shown,
     write_json,
 )
+from maskwright.io.label_shards import SET_FORMAT, SET_VERSION, shard_path
 from maskwright.labeling.ledger import Ledger
 from maskwright.labeling.plan import Plan, PlannedImage, Shard, changes
 
-FORMAT, VERSION = "maskwright-labels", 1
 SHOWN_CHANGES = 8
 
 Files = Literal["parquet", "sa1b"]
@@ -71,11 +71,11 @@ class LabelFolder:
 
     def masks(self, shard: int) -> Path:
         """A shard of masks."""
-        return self.path / "masks" / f"{shard:05d}.parquet"
+        return shard_path(self.path, "masks", shard)
 
     def refined(self, shard: int) -> Path:
         """A shard of refined masks."""
-        return self.path / "refined" / f"{shard:05d}.parquet"
+        return shard_path(self.path, "refined", shard)
 
     def annotations(self, image: str) -> Path:
         """The masks of one photo in SA-1B's form, named as Meta names them: sa_1.json for sa_1.jpg."""
@@ -98,12 +98,12 @@ class LabelFolder:
             message = "holds no labelled set: make one with `maskwright label masks`"
             raise FileError(f"{shown(self.path)} {message}.{hint}")
         record = read_json(self.settings)
-        if not isinstance(record, dict) or record.get("format") != FORMAT:
+        if not isinstance(record, dict) or record.get("format") != SET_FORMAT:
             raise FileError(f"{shown(self.settings)} is not of a labelled set; choose another folder.")
-        if record.get("version") != VERSION:
+        if record.get("version") != SET_VERSION:
             raise FileError(
                 f"{shown(self.settings)} has version {record.get('version')}, and this Maskwright reads "
-                f"version {VERSION}: use the one that made it, or label anew."
+                f"version {SET_VERSION}: use the one that made it, or label anew."
             )
         return record
 
@@ -157,7 +157,7 @@ class LabelFolder:
             ConfigError: the folder holds labels made otherwise; the message lists the differences.
             FileError: the folder cannot be read or written, or holds something else.
         """
-        record = {"format": FORMAT, "version": VERSION, **record, "images": len(images)}
+        record = {"format": SET_FORMAT, "version": SET_VERSION, **record, "images": len(images)}
         # A run that finished nothing, such as one with a mistyped setting, stands in nobody's way.
         if overwrite or not self.settings.exists() or not any(True for _ in self.ledger.entries()):
             self.clear()

@@ -18,6 +18,8 @@ from maskwright.errors import ConfigError, FileError, WeightsError
 from maskwright.io.files import make_folder, read_json, shown, write_json
 from maskwright.io.images import read_image
 from maskwright.io.label_shards import (
+    SET_FORMAT,
+    SET_VERSION,
     MaskRow,
     RefinedRow,
     decode_probability,
@@ -27,7 +29,7 @@ from maskwright.io.label_shards import (
     write_refined,
 )
 from maskwright.io.rle import RLE
-from maskwright.labeling.folder import FORMAT, VERSION, LabelFolder, refuse_changes
+from maskwright.labeling.folder import LabelFolder, refuse_changes
 from maskwright.labeling.masks import ModelChoice
 from maskwright.labeling.plan import PlannedImage, Shard
 from maskwright.types import FloatArray, Image
@@ -182,7 +184,7 @@ def claim(folder: LabelFolder, record: dict[str, Any], *, overwrite: bool, retry
         FileError: the folder cannot be read or written.
     """
     path, ledger = folder.refined_settings, folder.refined_ledger
-    record = {"format": FORMAT, "version": VERSION, **record}
+    record = {"format": SET_FORMAT, "version": SET_VERSION, **record}
     # A run that finished nothing stands in nobody's way.
     if overwrite or not path.exists() or not any(True for _ in ledger.entries()):
         ledger.path.unlink(missing_ok=True)
