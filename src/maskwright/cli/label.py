@@ -111,7 +111,8 @@ def masks(options: Masks, session: Session) -> None:
     images = list(planned(collect_images(options.images)))
     if options.format == "sa1b":
         check_names(image.name for image in images)
-    folder = LabelFolder(options.out)
+    # Absolute, for the processes of a Ray cluster may work in other folders.
+    folder = LabelFolder(options.out.absolute())
     model = ModelChoice(options.model, options.base, options.num_heads, options.device, options.offline)
     worker = MaskWorker(folder, model, options.settings, options.format)
     with folder.lock():
@@ -122,7 +123,7 @@ def masks(options: Masks, session: Session) -> None:
             overwrite=options.overwrite,
             retry_failed=options.retry_failed,
         )
-        session.result |= {"out": folder.path, "model": worker.signature}
+        session.result |= {"out": options.out, "model": worker.signature}
         work = LabelRun(plan.shards, worker, folder.ledger)
         # From here on the plan is read from the disk, shard by shard.
         del images

@@ -59,7 +59,8 @@ def refine(options: Refine, session: Session) -> None:
     from maskwright.methods.refine.refiner import locate_refiner
 
     check_run(options.where, overwrite=options.overwrite, retry_failed=options.retry_failed)
-    folder = LabelFolder(options.folder)
+    # Absolute, for the processes of a Ray cluster may work in other folders.
+    folder = LabelFolder(options.folder.absolute())
     # Before a model is loaded, or a folder made, for nothing.
     folder.read_settings()
     locate_refiner(options.refiner)
@@ -68,7 +69,7 @@ def refine(options: Refine, session: Session) -> None:
     with folder.lock():
         worker.prepare()
         claim(folder, worker.record(), overwrite=options.overwrite, retry_failed=options.retry_failed)
-        session.result |= {"out": folder.path, "model": worker.labelled_by, "refiner": worker.signature}
+        session.result |= {"out": options.folder, "model": worker.labelled_by, "refiner": worker.signature}
         carry_out(
             LabelRun(folder.shards_of_masks, worker, folder.refined_ledger),
             options.where,
