@@ -14,7 +14,7 @@ from data.miniatures import photo, save
 from maskwright.data.area import AreaFilter, scaled_area
 from maskwright.data.check import check_dataset
 from maskwright.data.registry import open_dataset
-from maskwright.data.soft_maps import Place, SoftMask, SoftMasks
+from maskwright.data.soft_maps import Place, SoftMask, maps_of
 from maskwright.errors import ConfigError, DatasetError, FileError
 from maskwright.io.label_shards import read_masks, write_masks
 from maskwright.types import FloatArray, Maps, Resize
@@ -270,7 +270,7 @@ def test_maps_are_indexed_like_arrays(tmp_path: Path) -> None:
     place = Place(WIDE, (0, 0, 60, 40), 64, "pad")
     rng = np.random.default_rng(0)
     masks = [SoftMask(place, rng.integers(0, 256, (16, 16), dtype=np.uint8), None) for _ in range(5)]
-    maps = SoftMasks(WIDE, masks).maps("probability")
+    maps = maps_of(masks, WIDE, "probability")
     whole = np.asarray(maps)
     assert whole.shape == maps.shape
     assert whole.dtype == maps.dtype == np.float32

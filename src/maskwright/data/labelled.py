@@ -16,7 +16,7 @@ import numpy as np
 from maskwright.data.area import AreaFilter
 from maskwright.data.dataset import Dataset, SampleError
 from maskwright.data.files import require_folders
-from maskwright.data.soft_maps import Place, SoftMask, SoftMasks
+from maskwright.data.soft_maps import Place, SoftMask, maps_of
 from maskwright.errors import DatasetError, MaskError
 from maskwright.io.byte_maps import decode_map
 from maskwright.io.files import confine, read_json, require_file
@@ -131,9 +131,9 @@ class LabelledSet(Dataset):
             for row in read_masks(self.mask_path(index), item.name)
             if self.filter.keeps(row.area, row.crop_w, row.crop_h)
         ]
-        soft = SoftMasks(image.size, self._soft_masks(item, image.size, rows))
+        soft = self._soft_masks(item, image.size, rows)
         masks = np.zeros((len(rows), *image.size), bool)
-        for mask, row, refined in zip(masks, rows, soft.masks, strict=True):
+        for mask, row, refined in zip(masks, rows, soft, strict=True):
             if self.target == "refined" and refined.refined is not None:
                 np.greater(refined.best(), 0.5, out=mask)
             else:
@@ -143,8 +143,10 @@ class LabelledSet(Dataset):
             masks,
             tuple(row.index for row in rows),
             f"{self.mask_path(index)}[{item.name}]",
-            soft=soft.maps("best" if self.target == "refined" else "probability"),
-            uncertainty=soft.maps("uncertainty") if self.refined and self.target == "label" else None,
+            soft=maps_of(soft, image.size, "best" if self.target == "refined" else "probability"),
+            uncertainty=maps_of(soft, image.size, "uncertainty")
+            if self.refined and self.target == "label"
+            else None,
         )
 
     def _soft_masks(self, item: _Item, size: tuple[int, int], rows: Sequence[MaskRow]) -> list[SoftMask]:

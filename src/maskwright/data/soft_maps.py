@@ -87,17 +87,13 @@ class SoftMask:
         return np.abs(difference, out=difference)
 
 
-@dataclass(frozen=True, eq=False)
-class SoftMasks:
-    """The soft masks of one photo of `size` (H, W), and their maps."""
+def maps_of(
+    masks: Sequence[object], size: tuple[int, int], kind: Literal["probability", "best", "uncertainty"]
+) -> Maps:
+    """What each of a photo's soft masks has under that name, made when it is asked for: (K, H, W)."""
+    return Maps((len(masks), *size), partial(_make, masks, kind))
 
-    size: tuple[int, int]
-    masks: Sequence[SoftMask]
 
-    def maps(self, kind: Literal["probability", "best", "uncertainty"]) -> Maps:
-        """What `SoftMask` has under that name, of all masks: (K, H, W)."""
-        return Maps((len(self.masks), *self.size), partial(self._make, kind))
-
-    def _make(self, kind: str, index: int) -> FloatArray:
-        result: FloatArray = getattr(self.masks[index], kind)()
-        return result
+def _make(masks: Sequence[object], kind: str, index: int) -> FloatArray:
+    result: FloatArray = getattr(masks[index], kind)()
+    return result

@@ -11,9 +11,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +20,14 @@ import numpy as np
 from maskwright.data.area import SIDE, AreaFilter
 from maskwright.data.dataset import Problem, SampleError
 from maskwright.data.files import PairedFiles, list_below, pair_files, require_folders
-from maskwright.data.soft_maps import Place
+from maskwright.data.soft_maps import Place, maps_of
 from maskwright.errors import DatasetError
 from maskwright.io.byte_maps import decode_map
 from maskwright.io.images import read_image
 from maskwright.io.inputs import IMAGE_SUFFIXES
 from maskwright.io.label_shards import MAX_MAP_PIXELS
 from maskwright.io.tar import read_tar
-from maskwright.types import ByteArray, FloatArray, Maps, Sample
+from maskwright.types import ByteArray, FloatArray, Sample
 
 TREE = """\
   FOLDER/                  in it or in folders below it
@@ -125,24 +124,25 @@ class SumTar(PairedFiles):
         for mask, entry in zip(masks, found, strict=True):
             values = entry.values()
             if values.shape != image.size:
-                message = f"is {values.shape[1]}×{values.shape[0]}, and {pair.image} is {_text(image.size)}"
+                (height, width), (rows, columns) = image.size, values.shape
+                message = f"is {columns}×{rows}, and {pair.image} is {width}×{height}"
                 raise SampleError("size_mismatch", entry.where, message)
             np.greater(values, 127, out=mask)
-        shape = (len(found), *image.size)
         return Sample(
             image,
             masks,
             tuple(entry.number for entry in found),
             str(pair.mask),
-            soft=Maps(shape, partial(_probability, found)),
-            uncertainty=None if self.refined is None else Maps(shape, partial(_uncertainty, found)),
+            soft=maps_of(found, image.size, "probability"),
+            uncertainty=None if self.refined is None else maps_of(found, image.size, "uncertainty"),
         )
 
     def _masks(self, archive: Path, size: tuple[int, int]) -> Iterator[_Mask]:
         members = read_tar(archive, _LABELS)
         path = None if self.refined is None else self.refined.get(archive.stem)
         # 0.png as released, or 000.png.
-        refined = {} if path is None else {int(name[:-4]): data for name, data in _refined(path).items()}
+        maps = {} if path is None else read_tar(path, _REFINED)
+        refined = {int(name[:-4]): data for name, data in maps.items()}
         for number, area, width, height in _rows(archive, members.get("metadata.csv")):
             if not self.filter.keeps(area, width, height):
                 continue
@@ -153,10 +153,6 @@ class SumTar(PairedFiles):
             if number in refined and self.filter.refines(area, width, height):
                 map_ = decode_map(refined[number], f"{path}[{number}.png]", MAX_MAP_PIXELS)
             yield _Mask(number, members[name], f"{archive}[{name}]", size, map_)
-
-
-def _refined(path: Path) -> dict[str, bytes]:
-    return read_tar(path, _REFINED)
 
 
 def _rows(archive: Path, table: bytes | None) -> Iterator[tuple[int, float, int, int]]:
@@ -178,15 +174,3 @@ def _rows(archive: Path, table: bytes | None) -> Iterator[tuple[int, float, int,
             yield int(row.get("id") or place), area, width, height
     except (csv.Error, ValueError, TypeError, OverflowError) as error:
         raise SampleError("malformed_mask", f"{archive}[metadata.csv]", f"cannot be read: {error}") from error
-
-
-def _probability(masks: Sequence[_Mask], index: int) -> FloatArray:
-    return masks[index].probability()
-
-
-def _uncertainty(masks: Sequence[_Mask], index: int) -> FloatArray:
-    return masks[index].uncertainty()
-
-
-def _text(size: tuple[int, int]) -> str:
-    return f"{size[1]}×{size[0]}"
