@@ -14,7 +14,7 @@ from PIL import Image as PILImages
 from maskwright.data.prompts import tight_box
 from maskwright.methods.base import ItemKey, StepContext
 from maskwright.methods.finetune.parts import encode_frozen
-from maskwright.methods.refine.items import inside_photo, make_pairs, stability, tight_boxes
+from maskwright.methods.refine.items import inside_photo, make_pairs, prompt_boxes, stability
 from maskwright.methods.refine.method import RefinerTraining
 from maskwright.methods.refine.refiner import soft_prompt
 
@@ -84,5 +84,5 @@ def test_stability_and_boxes_by_hand() -> None:
     masks = torch.zeros(3, 5, 7, dtype=torch.bool)
     masks[0, 1:3, 2:6] = True
     masks[1, 4, 0] = True
-    assert tight_boxes(masks).tolist() == [[2, 1, 6, 3], [0, 4, 1, 5], [0, 0, 7, 5]]
-    assert np.array_equal(tight_boxes(masks[:1])[0].numpy(), tight_box(masks[0].numpy()))
+    assert prompt_boxes(masks).tolist() == [[2, 1, 6, 3], [0, 4, 1, 5], [0, 0, 1, 1]]
+    assert np.array_equal(prompt_boxes(masks[:1])[0].numpy(), tight_box(masks[0].numpy()))

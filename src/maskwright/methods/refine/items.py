@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskwright.losses.masks import actual_iou
+from maskwright.methods.automatic.filters import tight_boxes
 from maskwright.methods.finetune.items import Batch
 from maskwright.methods.refine.config import RefinerSettings
 from maskwright.methods.refine.refiner import soft_prompt
@@ -69,7 +70,7 @@ def make_pairs(base: MaskModel, features: Features, batch: Batch, settings: Refi
     prompts = PromptBatch(
         clicks.points.flatten(0, 1)[rows, None],
         clicks.labels.flatten(0, 1)[rows, None],
-        tight_boxes(masks_ASS[rows])[:, None],
+        prompt_boxes(masks_ASS[rows])[:, None],
         soft_prompt(logits_Ahw[rows])[:, None],
     )
     return Pairs(
@@ -111,16 +112,10 @@ def enlarged(logits_Ahw: Tensor, side: int) -> Tensor:
     return F.interpolate(logits_Ahw[:, None], (side, side), mode="bilinear", align_corners=False)[:, 0]
 
 
-def tight_boxes(masks_AHW: Tensor) -> Tensor:
-    """(A, 4) float boxes (x0, y0, x1, y1), x1 and y1 exclusive, around bool masks; all of an empty one."""
-    height, width = masks_AHW.shape[-2:]
-    low_A2, high_A2 = [], []
-    for present_AL, length in ((masks_AHW.any(dim=1), width), (masks_AHW.any(dim=2), height)):
-        present_AL = present_AL | ~present_AL.any(dim=1, keepdim=True)
-        places_L = torch.arange(length, device=masks_AHW.device)
-        low_A2.append(torch.where(present_AL, places_L, length).amin(dim=1))
-        high_A2.append(torch.where(present_AL, places_L + 1, 0).amax(dim=1))
-    return torch.stack([*low_A2, *high_A2], dim=1).float()
+def prompt_boxes(masks_AHW: Tensor) -> Tensor:
+    """(A, 4) float boxes (x0, y0, x1, y1), x1 and y1 exclusive, around bool masks; (0, 0, 1, 1) if empty."""
+    last_A4 = torch.from_numpy(tight_boxes(masks_AHW))
+    return (last_A4 + torch.tensor([0, 0, 1, 1])).float().to(masks_AHW.device)
 
 
 def _trust(batch: Batch) -> Tensor:
