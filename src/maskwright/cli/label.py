@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from tyro.conf import Positional
 
 from maskwright.cli.commands import dispatch
-from maskwright.cli.common import Common, Session, parse, run
+from maskwright.cli.common import USAGE_ERROR, Common, Session, parse, run
 from maskwright.errors import ConfigError
 from maskwright.methods.automatic.config import AutomaticSettings
 
@@ -91,8 +91,9 @@ def _main_masks(argv: list[str]) -> int:
     try:
         options = parse(Masks, argv, prog=f"{PROG} masks")
     except ValidationError as error:
-        messages = [f"--{problem['loc'][0]}: {problem['msg']}" for problem in error.errors()]
-        return run(Common(), lambda *_: _refuse("; ".join(messages)))
+        flags = [(str(problem["loc"][0]).replace("_", "-"), problem["msg"]) for problem in error.errors()]
+        Session(Common()).error("; ".join(f"--{flag}: {message}" for flag, message in flags))
+        return USAGE_ERROR
     return run(options, masks)
 
 
@@ -178,7 +179,3 @@ def _gpus(where: Engine, device: str) -> float:
     if where.engine == "local":
         return 0
     return (choose_device(device).value.type == "cuda") if where.gpus is None else where.gpus
-
-
-def _refuse(message: str) -> None:
-    raise ConfigError(message)
