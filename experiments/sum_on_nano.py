@@ -135,10 +135,10 @@ class Experiment:
         return summarise(outcomes, self.train_refiner(), self.settings())
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result, and no folder of this machine."""
-        return {name: value for name, value in vars(self).items() if name not in ("data", "out", "jobs")} | {
-            "clicks": CLICKS
-        }
+        """What decides the result, and no folder of this machine; `photos` and `masks` were labelled."""
+        asked = {name: value for name, value in vars(self).items() if name not in ("data", "out", "jobs")}
+        labels = self.command("label")
+        return asked | {"clicks": CLICKS, "photos": labels["n"], "masks": labels["masks"]}
 
     def runs(self) -> list[tuple[str, str, int]]:
         """Labels, method and seed of every training."""

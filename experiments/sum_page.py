@@ -81,8 +81,8 @@ nano fine-tuned on masks that it made itself, in three ways: as they are (`vanil
 `python experiments/sum_on_nano.py --data DATA --out OUT`.
 
 The photos are parted in three, which never meet. On the first part's human masks the refiner is trained, and
-they are half of what every fine-tuning sees. About {settings["photos"]} photos of the second are labelled by
-nano, and their human masks are not used. On the third ({counts}) everything is measured.
+they are half of what every fine-tuning sees. {settings["photos"]} photos of the second are labelled by nano
+({settings["masks"]} masks); their human masks are not used. On the third ({counts}) everything is measured.
 nano itself (`base`) has learned from the human masks of the first two parts, so what machine-made labels can
 teach it is little, and what they can spoil is plain to see.
 
