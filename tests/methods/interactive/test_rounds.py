@@ -174,6 +174,16 @@ def test_thin_objects_can_be_clicked_on_at_the_decoders_resolution(world: Path) 
     assert abs(y - 9.5) < 0.1  # the middle of the row of cells
 
 
+def test_a_mask_in_the_last_rows_of_a_photo_is_not_lost_at_the_decoders_resolution(world: Path) -> None:
+    masks = torch.zeros(1, SIDE, SIDE, dtype=torch.bool)
+    masks[0, 48:50, 20:44] = True
+    photo = replace(objects(), masks=masks, boxes=torch.tensor([[20.0, 48, 44, 50]]), size=(50, SIDE))
+    labels = Labels.of(photo, LOW, sum_settings(world, loss_at="masks"))
+    [[x, y]] = labels.places(object_clicks(labels, torch.Generator().manual_seed(0))).tolist()
+    assert 20 <= x < 44
+    assert 48 <= y < 50
+
+
 def decoded(ambiguous: bool) -> Decoded:
     generator = torch.Generator().manual_seed(0)
     masks = torch.randn(1, 2, 4, LOW, LOW, generator=generator)

@@ -48,7 +48,8 @@ class Labels:
         """The labels at the resolution of the loss; `low` is the side of the decoder's masks."""
         side = objects.masks.shape[-1]
         pixel = 1 if settings.loss_at == "input" else side // low
-        height, width = (max(1, length // pixel) for length in objects.size)
+        # Rounded up: a mask in the last rows alone must not be lost.
+        height, width = (-(-length // pixel) for length in objects.size)
 
         def read(part: Tensor) -> Tensor:
             return F.avg_pool2d(part.float(), pixel)[:, :height, :width]
