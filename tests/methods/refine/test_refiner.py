@@ -86,7 +86,10 @@ def test_masks_come_back_in_order_and_empty_ones_as_they_were(base: Segmenter) -
     low_res[2, :, 5:11, 1:6] = 5
     masks = Masks(low_res, torch.tensor([[0.1], [0.2], [0.3]]), embedding.geometry)
     points = torch.tensor([[[9.0, 9.0]], [[5.0, 5.0]], [[0.0, 0.0]]])
-    prompts = Prompts(points, torch.tensor([[1], [1], [0]]), torch.tensor([[1.0, 1, 30, 30]] * 3))
+    prompts = Prompts(
+        points, torch.tensor([[1], [1], [0]]), torch.tensor([[1.0, 1, 30, 30]] * 2 + [[math.nan] * 4])
+    )
+    assert prompts.boxes is not None
     refined = refiner.refine_masks(embedding, masks, prompts)
     assert torch.equal(refined.low_res[1], low_res[1])
     assert torch.equal(refined.extras["unrefined_iou"], masks.iou)
@@ -96,7 +99,8 @@ def test_masks_come_back_in_order_and_empty_ones_as_they_were(base: Segmenter) -
         mask = masks.binary()[n, 0]
         if own_click is None:  # its only click is beside the object: the mask's innermost pixel
             own_click = torch.from_numpy(center_point(mask))[None]
-        one = refiner.refine(embedding, low_res[n], torch.from_numpy(tight_box(mask))[None], own_click)
+        own_box = prompts.boxes[n] if n == 0 else torch.from_numpy(tight_box(mask))
+        one = refiner.refine(embedding, low_res[n], own_box[None], own_click)
         assert torch.allclose(one[0], refined.low_res[n, 0], atol=1e-5)
     uncertainty = disagreement(masks, refined)
     expected = (masks.logits().sigmoid() - refined.logits().sigmoid()).abs()

@@ -138,8 +138,9 @@ class MaskRefiner:
     def refine_masks(self, embedding: Embedding, masks: Masks, prompts: Prompts) -> Masks:
         """Refine the base's answers to prompts.
 
-        The box is drawn around each mask; the click is the prompt's first on the object, or, where it has
-        none, the mask's innermost pixel. An empty mask stays as it is.
+        The refiner is told what the user said: the prompt's box, and its first click on the object. Where it
+        has no box, one is drawn around the mask; where it has no such click, the mask's innermost pixel
+        stands in. An empty mask stays as it is.
 
         Args:
             embedding: of the image, by the base model.
@@ -155,7 +156,7 @@ class MaskRefiner:
             for m, mask in enumerate(masks[n].binary()[0]):
                 if mask.any():
                     places.append((n, m))
-                    boxes.append(torch.from_numpy(tight_box(mask)))
+                    boxes.append(_box(prompts, n, mask))
                     points.append(_click(prompts, n, mask))
         low_res, iou = masks.low_res.clone(), masks.iou.clone()
         if places:
@@ -267,6 +268,13 @@ def prompts_at(prompts: Prompts, rows: slice) -> Prompts:
     """Some of the prompts."""
     given = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
     return Prompts(*(None if part is None else part[rows] for part in given))
+
+
+def _box(prompts: Prompts, number: int, mask: BoolArray) -> Tensor:
+    """The prompt's box, or the one around its mask."""
+    if prompts.boxes is not None and bool(prompts.boxes[number].isfinite().all()):
+        return prompts.boxes[number].float().cpu()
+    return torch.from_numpy(tight_box(mask))
 
 
 def _click(prompts: Prompts, number: int, mask: BoolArray) -> Tensor:
