@@ -9,12 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from methods.refine.scene import save_altered
 from PIL import Image as PILImage
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny import save_tiny_model
 
 from maskwright.cli.evaluate import main
+from maskwright.data.prompts import tight_box
+from maskwright.data.registry import open_dataset
+from maskwright.methods.refine.refiner import MaskRefiner
+from maskwright.metrics.regions import iou
+from maskwright.models.prompts import make_prompts
 from maskwright.models.registry import load, save
 from maskwright.models.task_prompts import add_task_prompts
 
@@ -189,6 +195,32 @@ def test_several_models_over_clicks_side_by_side(
     assert (folder / "report.html").read_text().count("<table>") == 4
 
 
+def test_a_model_beside_itself_refined(
+    dataset: str, models: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = load(models[0], device="cpu")
+    refiner = save_altered(Path(models[0]), tmp_path)
+    arguments = ["--model", models[0], "--refine", str(refiner), "--data", dataset, "--clicks", "1,2"]
+    code, result = evaluate(tmp_path, *arguments)
+    assert code == 0
+    plain, refined = result["results"]
+    assert refined["model"] == f"{models[0]}, refined"
+    assert "refiner" not in plain
+    assert refined["refiner"] == MaskRefiner.load(refiner, base).signature
+    assert plain["per_mask"] != refined["per_mask"]
+    (gap,) = result["differences"]
+    expected = plain["by_click"][0]["miou"] - refined["by_click"][0]["miou"]
+    assert gap["by_click"][0]["miou"] == pytest.approx(expected)
+    assert "refined" in capsys.readouterr().out
+
+    photo = open_dataset(dataset)[0]
+    embedding, box = base.embed(photo.image), tight_box(photo.masks[0])
+    prompts = make_prompts(embedding.geometry, base.model.low_res, boxes=box)
+    masks = MaskRefiner.load(refiner, base).refine_masks(embedding, base.decode(embedding, prompts), prompts)
+    score = next(score for score in refined["per_mask"] if score["segment"] == photo.ids[0])
+    assert score["iou_by_click"][0] == pytest.approx(float(iou(masks.binary()[0, 0], photo.masks[0])))
+
+
 def test_tasks_have_means_over_their_sets(dataset: str, tmp_path: Path) -> None:
     first = f"{dataset}?background=0,1"
     arguments = ["--baseline", "box", "ellipse", "--task", "entity", dataset, "--data", first]
@@ -262,6 +294,7 @@ def test_edge_clicks_are_other_clicks(dataset: str, tmp_path: Path) -> None:
     [
         (["--data", "labels:x"], "give --model NAME|PATH or --baseline"),
         (["--baseline", "box"], "give --data"),
+        (["--baseline", "box", "--data", "labels:x", "--refine", "nano"], "--refine is for models"),
         (["--baseline", "box", "--data", "labels:x", "--clicks", "2"], "1 for baselines"),
         (["--model", "nano", "--data", "labels:x", "--clicks", "1,x"], "such as 1,3,5"),
         (["--model", "nano", "--data", "labels:x", "--clicks", "0"], "at least 1"),

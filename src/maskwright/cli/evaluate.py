@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from maskwright.cli.evaluate_plan import Plan
     from maskwright.data.dataset import Dataset
     from maskwright.data.tasks import Task
-    from maskwright.methods.prediction import Predictor
+    from maskwright.methods.prediction import ModelPredictor, Predictor
     from maskwright.methods.scores import Choice, PromptedResult
     from maskwright.report.evaluation_page import EvaluationReport
     from maskwright.report.evaluation_tables import Comparison, TextTable
@@ -74,6 +74,8 @@ class Prompted(Common):
     """Let the model give three masks and take the one it believes best."""
     hq: Literal["auto", "sum", "only", "off"] = "auto"
     """An HQ model's logits: summed with SAM's (auto), alone (auto with --protocol hq), or SAM's only."""
+    refine: Annotated[str | None, tyro.conf.arg(metavar="PATH|nano")] = None
+    """Measure each model with this mask refiner too; a file of `maskwright train refiner`, or nano's own."""
     per_image: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """At most this many objects of one image (default 2; --protocol hq: all)."""
     min_area: Annotated[float | None, tyro.conf.arg(metavar="SHARE")] = None
@@ -179,14 +181,17 @@ def _predictors(options: Prompted, plan: Plan, session: Session) -> Iterator[Pre
 
     for name in plan.models:
         try:
-            yield _load(name, options, plan)
+            predictor = _load(name, options, plan)
+            yield predictor
+            if options.refine is not None:
+                yield _refined(predictor, options.refine)
         except MaskwrightError as error:
             session.fail(name, error)
     for name in plan.baselines:
         yield baseline(name)
 
 
-def _load(name: str, options: Prompted, plan: Plan) -> Predictor:
+def _load(name: str, options: Prompted, plan: Plan) -> ModelPredictor:
     # The model libraries take seconds to import, and baselines do without.
     from maskwright.methods.prediction import ModelPredictor
     from maskwright.models.registry import load
@@ -205,6 +210,13 @@ def _load(name: str, options: Prompted, plan: Plan) -> Predictor:
             f"see `maskwright train hq --model {name}`."
         )
     return ModelPredictor(segmenter, name, options.multimask, plan.hq, stretch=plan.protocol == "hq")
+
+
+def _refined(predictor: ModelPredictor, refiner: str) -> ModelPredictor:
+    from maskwright.methods.refine.refiner import MaskRefiner
+
+    loaded = MaskRefiner.load(refiner, predictor.segmenter)
+    return replace(predictor, name=f"{predictor.name}, refined", refiner=loaded)
 
 
 def _told(predictor: Predictor, tasks: Sequence[Task]) -> Predictor:

@@ -32,6 +32,7 @@ class Plan:
         counts: after how many prompts figures are given.
         protocol: "hq" for HQ-SAM's.
         hq: which logits of an HQ model.
+        refined: whether each model is measured with a refiner too.
         selection: which objects.
     """
 
@@ -45,6 +46,7 @@ class Plan:
     counts: tuple[int, ...]
     protocol: Literal["standard", "hq"]
     hq: HQMode
+    refined: bool
     selection: Selection
 
     @classmethod
@@ -68,6 +70,7 @@ class Plan:
             counts=_counts(options.clicks),
             protocol=options.protocol,
             hq=_logits(options),
+            refined=options.refine is not None,
             selection=_selection(options),
         )
         plan._check(options.multimask)
@@ -76,7 +79,7 @@ class Plan:
     @property
     def combinations(self) -> int:
         """How many results there will be."""
-        ways = len(self.models) * len(self.choices) + len(self.baselines)
+        ways = len(self.models) * (1 + self.refined) * len(self.choices) + len(self.baselines)
         return ways * len(self.data) * len(self.prompts)
 
     def place(self, result: PromptedResult) -> tuple[int, int, int]:
@@ -90,6 +93,8 @@ class Plan:
     def _check(self, multimask: bool) -> None:
         if not self.models and not self.baselines:
             raise ConfigError("nothing to measure: give --model NAME|PATH or --baseline NAME; see --help.")
+        if self.refined and not self.models:
+            raise ConfigError("--refine is for models, and none was given: add --model NAME|PATH.")
         if not self.data:
             raise ConfigError("nothing to measure on: give --data KIND:FOLDER, such as bsds500:data/BSDS500.")
         if self.baselines and self.counts[-1] > 1:

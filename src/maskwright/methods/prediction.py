@@ -15,6 +15,7 @@ from maskwright.errors import InputError
 from maskwright.types import BoolArray, Embedding, Geometry, HQMode, Image, Masks, Prompts
 
 if TYPE_CHECKING:
+    from maskwright.methods.refine.refiner import MaskRefiner
     from maskwright.models.segmenter import Segmenter
 
 
@@ -80,6 +81,7 @@ class ModelPredictor:
         stretch: show the model the image stretched to its square, whatever it does by itself, as HQ-SAM's
             evaluation does; with hq="only" and boxes that is its published protocol.
         task: which kind of mask is wanted, told with the first prompt; see `Segmenter.decode`.
+        refiner: redraws every mask, that of a correction too.
     """
 
     segmenter: Segmenter
@@ -88,6 +90,7 @@ class ModelPredictor:
     hq: HQMode = "sum"
     stretch: bool = False
     task: Task | int | None = None
+    refiner: MaskRefiner | None = None
 
     is_model = True
     takes_corrections = True
@@ -96,7 +99,9 @@ class ModelPredictor:
     def settings(self) -> dict[str, Any]:
         """How the model is asked."""
         asked = {"multimask": self.multimask, "hq": self.hq, "stretch": self.stretch}
-        return asked if self.task is None else {**asked, "task": self.task}
+        refiner = None if self.refiner is None else self.refiner.signature
+        told = {"task": self.task, "refiner": refiner}
+        return asked | {name: value for name, value in told.items() if value is not None}
 
     @torch.no_grad()
     def prepare(self, image: Image) -> Embedding:
@@ -132,7 +137,8 @@ class ModelPredictor:
 
     def _decode(self, prepared: Embedding, prompt: Prompts, multimask: bool) -> Masks:
         task = self.task if prompt.masks is None else None
-        return self.segmenter.decode(prepared, prompt, multimask=multimask, hq=self.hq, task=task)
+        masks = self.segmenter.decode(prepared, prompt, multimask=multimask, hq=self.hq, task=task)
+        return masks if self.refiner is None else self.refiner.refine_masks(prepared, masks, prompt)
 
 
 def _predicted(masks: Masks) -> list[PredictedMask]:
