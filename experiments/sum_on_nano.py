@@ -1,10 +1,10 @@
-"""Does SUM work? nano fine-tuned on its own masks: as they are (vanilla), refined, and weighed (SUM).
+"""Does SUM work? nano fine-tuned on its own masks: as they are (vanilla), refined, weighed (SUM), or both.
 
     python experiments/sum_on_nano.py --data DATA --out runs/sum_on_nano
 
 DATA holds BSDS500 and DAVIS2016. Each step is a `maskwright` command whose result stays below --out, so the
 same command goes on where it was stopped. At the end docs/results/sum.json is written, and from it the page
-and its pictures. About an hour and a half on two cores.
+and its pictures. About two hours on two cores.
 
 The photos are parted in three. On the first part's human masks the refiner is trained, and they are the
 human masks of all fine-tuning. The second part is labelled by nano; its human masks are not used. On the

@@ -55,7 +55,8 @@ def render(content: dict[str, Any], pictures: Sequence[tuple[str, str, str]]) ->
     parts = [introduction(settings, content), refiner(content["refiner"])]
     for labels, title in TITLES.items():
         rows = [row for row in content["rows"] if row["labels"] == labels]
-        parts += [f"## {title}\n\n{HOW[labels]}\n", *tables(rows)]
+        gaps = [row for row in content["gaps"] if row["labels"] == labels]
+        parts += [f"## {title}\n\n{HOW[labels]}\n", *tables(rows, gaps)]
         parts += [
             f"![{data}: IoU and boundary IoU over clicks]({name})\n"
             for kind, data, name in pictures
@@ -76,8 +77,8 @@ def introduction(settings: dict[str, Any], content: dict[str, Any]) -> str:
     counts = ", ".join(f"{number} masks of {data}" for data, number in masks.items())
     return f"""# Does SUM work?
 
-nano fine-tuned on masks that it made itself, in three ways: as they are (`vanilla`), refined
-(`mask-refinement`), and weighed by their certainty (`sum`). Written by
+nano fine-tuned on masks that it made itself: as they are (`vanilla`), refined (`mask-refinement`), weighed by
+their certainty (`sum`), and refined and weighed by the refiner's own certainty (`sum-refined`). Written by
 `python experiments/sum_on_nano.py --data DATA --out OUT`.
 
 The photos are parted in three, which never meet. On the first part's human masks the refiner is trained, and
@@ -104,23 +105,29 @@ the others {figures["doubtful_accuracy"]:.1%} (published for SAM on HRSOD: 98.0 
 """
 
 
-def tables(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Scores, then what SUM is ahead."""
-    methods = ("base", *METHODS)
-    head = [f"| | {' | '.join(methods)} |", f"|---|{'---|' * len(methods)}"]
-    scores, gaps = (
-        [*head],
-        [f"| SUM minus | {' | '.join(methods[:-1])} |", f"|---|{'---|' * (len(methods) - 1)}"],
-    )
+def tables(rows: Sequence[dict[str, Any]], gaps: Sequence[dict[str, Any]]) -> list[str]:
+    """Scores, then differences."""
+    pairs = dict.fromkeys((row["one"], row["other"]) for row in gaps)
+    scores = heading("", ("base", *METHODS))
+    ahead = heading("", [f"{one} minus {other}" for one, other in pairs])
     for data, prompt, click in ways(rows):
-        found = {row["method"]: row for row in rows if (row["data"], row["prompt"]) == (data, prompt)}
+        here = [row for row in rows if (row["data"], row["prompt"]) == (data, prompt)]
+        steps = [row["by_click"][click - 1] for row in gaps if (row["data"], row["prompt"]) == (data, prompt)]
         for metric, key in enumerate(KEYS):
             label = f"{data}, {way(prompt, click)}, {'IoU' if key == 'miou' else 'boundary IoU'}"
-            cells = [score(found[method], click, metric) for method in methods]
-            scores.append(f"| {label} | {' | '.join(cells)} |")
-            ahead = [gap(found[method]["sum_minus"][click - 1], key) for method in methods[:-1]]
-            gaps.append(f"| {label} | {' | '.join(ahead)} |")
-    return ["\n".join(scores) + "\n", "\n".join(gaps) + "\n"]
+            scores.append(line(label, [score(row, click, metric) for row in here]))
+            ahead.append(line(label, [gap(step, key) for step in steps]))
+    return ["\n".join(scores) + "\n", "\n".join(ahead) + "\n"]
+
+
+def heading(first: str, names: Sequence[str]) -> list[str]:
+    """The first two lines of a table."""
+    return [line(first, names), "|---" * (1 + len(names)) + "|"]
+
+
+def line(first: str, cells: Sequence[str]) -> str:
+    """A line of a table."""
+    return f"| {' | '.join([first, *cells])} |"
 
 
 def ways(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, int]]:

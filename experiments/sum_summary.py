@@ -15,7 +15,15 @@ import torch
 from maskwright.methods.provenance import machine, versions
 from maskwright.methods.scores import ScoreTable, Step, curve
 
-METHODS = ("vanilla", "mask-refinement", "sum")
+METHODS = ("vanilla", "mask-refinement", "sum", "sum-refined")
+PAIRS = (
+    ("sum", "vanilla"),
+    ("sum", "mask-refinement"),
+    ("sum-refined", "vanilla"),
+    ("sum-refined", "mask-refinement"),
+    ("sum-refined", "sum"),
+)
+"""What is compared: the first minus the second."""
 REFINER_FIGURES = (
     "input_iou",
     "refined_iou",
@@ -59,6 +67,7 @@ def summarise(
     ways = [(one["data"], one["prompt"]) for one in base.results]
     kinds = dict.fromkeys(outcome.labels for outcome in outcomes if outcome.labels is not None)
     rows: list[dict[str, Any]] = []
+    gaps: list[dict[str, Any]] = []
     for labels in kinds:
         for data, prompt in ways:
             tables = {"base": [base.table(data, prompt)]}
@@ -68,38 +77,46 @@ def summarise(
                     for outcome in outcomes
                     if (outcome.method, outcome.labels) == (method, labels)
                 ]
-            rows += [
-                {"labels": labels, "data": _short(data), "prompt": prompt} | row for row in _rows(tables)
-            ]
+            way = {"labels": labels, "data": _short(data), "prompt": prompt}
+            rows += [way | row for row in _rows(tables)]
+            gaps += [way | gap for gap in _gaps(tables)]
     return {
         "settings": dict(settings),
         "refiner": {name: refiner["metrics"][name] for name in REFINER_FIGURES},
         "rows": rows,
+        "gaps": gaps,
         "machine": machine(torch.device("cpu")),
         "versions": versions(),
     }
 
 
 def _rows(tables: Mapping[str, Sequence[ScoreTable]]) -> list[dict[str, Any]]:
-    """A row a method: its curve, how far its seeds are apart, and the gap to what SUM is compared with."""
-    means = {method: _mean(found) for method, found in tables.items()}
+    """A row a method: its curve, and how far its seeds are apart."""
     rows = []
     for method, found in tables.items():
-        apart = (
-            np.std([table.values.mean(axis=0) for table in found], axis=0, ddof=1) if len(found) > 1 else None
-        )
-        gap = ScoreTable(means["sum"].values - means[method].values, means["sum"].images)
+        apart = None
+        if len(found) > 1:
+            apart = np.std([table.values.mean(axis=0) for table in found], axis=0, ddof=1).tolist()
         rows.append(
             {
                 "method": method,
                 "masks": len(found[0].images),
                 "seeds": len(found),
-                "by_click": _steps(means[method]),
-                "seed_std": None if apart is None else apart.tolist(),
-                "sum_minus": None if method == "sum" else _steps(gap),
+                "by_click": _steps(_mean(found)),
+                "seed_std": apart,
             }
         )
     return rows
+
+
+def _gaps(tables: Mapping[str, Sequence[ScoreTable]]) -> list[dict[str, Any]]:
+    """A row a pair of methods: the difference of their means over seeds, mask by mask."""
+    gaps = []
+    for one, other in PAIRS:
+        first, second = _mean(tables[one]), _mean(tables[other])
+        difference = ScoreTable(first.values - second.values, first.images)
+        gaps.append({"one": one, "other": other, "by_click": _steps(difference)})
+    return gaps
 
 
 def _mean(tables: Sequence[ScoreTable]) -> ScoreTable:

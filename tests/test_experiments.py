@@ -93,7 +93,7 @@ def measured(shift: float) -> list[dict[str, Any]]:
 
 
 def test_summary_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gains = {"vanilla": -0.02, "mask-refinement": 0.0, "sum": 0.03}
+    gains = {"vanilla": -0.02, "mask-refinement": 0.0, "sum": 0.03, "sum-refined": 0.04}
     outcomes = [Outcome("base", None, None, measured(0.0))]
     for labels in ("labels", "spoiled"):
         outcomes += [
@@ -113,7 +113,13 @@ def test_summary_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     }
     assert rows["sum"]["by_click"][4]["miou"] == pytest.approx(0.57)
     assert rows["sum"]["seed_std"][0][0] == pytest.approx(0.01)
-    assert rows["vanilla"]["sum_minus"][2]["boundary_iou"] == pytest.approx(0.05)
+    gaps = {
+        (gap["one"], gap["other"]): gap["by_click"]
+        for gap in content["gaps"]
+        if gap["labels"] == "spoiled" and gap["prompt"] == "point"
+    }
+    assert gaps["sum", "vanilla"][2]["boundary_iou"] == pytest.approx(0.05)
+    assert gaps["sum-refined", "mask-refinement"][0]["miou"] == pytest.approx(0.04)
     assert rows["vanilla"]["seeds"] == 3
     assert rows["base"]["seed_std"] is None
 
@@ -121,8 +127,11 @@ def test_summary_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     write_json(tmp_path / "sum.json", content)
     sum_page.write_page(tmp_path / "sum.json")
     page = (tmp_path / "sum.md").read_text(encoding="utf-8")
-    assert "| BSDS500 test, 3 clicks, IoU | 0.520 | 0.500 ± 0.010 | 0.520 ± 0.010 | 0.550 ± 0.010 |" in page
-    assert "| DAVIS 2016, box, IoU | +0.030 [+0.030, +0.030] |" in page
+    assert (
+        "| BSDS500 test, 3 clicks, IoU | 0.520 | 0.500 ± 0.010 | 0.520 ± 0.010 | 0.550 ± 0.010 | 0.560 ±"
+        in page
+    )
+    assert "| DAVIS 2016, box, IoU | +0.050 [+0.050, +0.050] | +0.030 [+0.030, +0.030] |" in page
     for picture in ("sum-labels-bsds500.png", "sum-spoiled-davis.png"):
         assert (tmp_path / picture).is_file()
         assert f"]({picture})" in page

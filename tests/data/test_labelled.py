@@ -99,12 +99,15 @@ def test_refined_masks_take_the_place_of_those_they_were_made_of(tmp_path: Path)
     entries = [*TWO["a.png"], made(WIDE, disc(4, 9, 2))]
     root = make_label_set(tmp_path, {"a.png": entries})
     (sample,) = open_dataset(f"labelled:{root}?target=refined")
-    assert sample.uncertainty is None
+    assert sample.uncertainty is not None
     assert sample.soft is not None
     for k, entry in enumerate(entries):
         logits = entry.logits(refined=entry.refined is not None)
         assert ((logits > 0) == sample.masks[k]).mean() > 0.998
         assert np.abs(sample.soft[k] - sigmoid(logits)).max() < 0.01
+        # How undecided the refiner is; a mask that it never saw is certain.
+        expected = 1 - np.abs(2 * sigmoid(logits) - 1) if entry.refined is not None else 0.0
+        assert np.abs(sample.uncertainty[k] - expected).max() < 0.02
     # Those too small to be refined stay as they were.
     (sample,) = open_dataset(f"labelled:{root}?target=refined&min_refine_ratio=5000")
     assert (sample.masks[0] == (entries[0].logits() > 0)).all()

@@ -32,7 +32,7 @@ from maskwright.io.label_shards import (
 )
 from maskwright.io.records import read_records
 from maskwright.io.rle import RLE
-from maskwright.types import BoolArray, ByteArray, Sample
+from maskwright.types import BoolArray, ByteArray, Maps, Sample
 
 TREE = """\
   FOLDER/                     as `maskwright label masks PHOTOS --out FOLDER` makes it
@@ -62,7 +62,8 @@ class LabelledSet(Dataset):
         min_refine_ratio: masks of this size have an uncertainty.
         max_ratio: keep masks that cover at most this share of their crop.
         target: "label": masks as the model made them. "refined": refined masks in their place where there
-            are any, taken as they are: `soft` is then σ(r), and `uncertainty` None.
+            are any. `soft` is then σ(r), and `uncertainty` the refiner's own, 1 - |2 σ(r) - 1|: where the two
+            disagree, the refiner is mostly right, and so u would say nothing of its masks.
         images: folder that holds the photos by their names in the plan, if they are not where they were.
         partial: take the finished shards of a run that is still going.
 
@@ -144,10 +145,14 @@ class LabelledSet(Dataset):
             tuple(row.index for row in rows),
             f"{self.mask_path(index)}[{item.name}]",
             soft=maps_of(soft, image.size, "best" if self.target == "refined" else "probability"),
-            uncertainty=maps_of(soft, image.size, "uncertainty")
-            if self.refined and self.target == "label"
-            else None,
+            uncertainty=self._uncertainty(soft, image.size),
         )
+
+    def _uncertainty(self, soft: Sequence[SoftMask], size: tuple[int, int]) -> Maps | None:
+        kind: Literal["indecision", "uncertainty"] = (
+            "indecision" if self.target == "refined" else "uncertainty"
+        )
+        return maps_of(soft, size, kind) if self.refined else None
 
     def _soft_masks(self, item: _Item, size: tuple[int, int], rows: Sequence[MaskRow]) -> list[SoftMask]:
         refined = self._refined_maps(item) if self.refined else {}

@@ -86,9 +86,18 @@ class SoftMask:
         difference -= self.best()
         return np.abs(difference, out=difference)
 
+    def indecision(self) -> FloatArray:
+        """1 - |2 σ(r) - 1|, (H, W): 0 where the refiner is sure, 1 where torn; 0 for a mask not refined."""
+        if self.refined is None:
+            return np.zeros(self.place.size, np.float32)
+        sure: FloatArray = np.abs(2 * self.best() - 1)
+        return 1 - sure
+
 
 def maps_of(
-    masks: Sequence[object], size: tuple[int, int], kind: Literal["probability", "best", "uncertainty"]
+    masks: Sequence[object],
+    size: tuple[int, int],
+    kind: Literal["probability", "best", "uncertainty", "indecision"],
 ) -> Maps:
     """What each of a photo's soft masks has under that name, made when it is asked for: (K, H, W)."""
     return Maps((len(masks), *size), partial(_make, masks, kind))

@@ -29,7 +29,8 @@ class MachineLabelSettings(Settings):
     max_ratio: Fraction = 0.95
     """leave out masks that cover more than this part of their crop"""
     target: Literal["label", "refined"] = "label"
-    """what is learned, the labels or the refined masks"""
+    """what is learned, the labels or the refined masks, and so which certainty is used: that of the label
+    (1 - |σ(s) - σ(r)|), or the refiner's of its own mask (|2 σ(r) - 1|)"""
     max_masks: Positive = 30
     """at most this many masks of a photo, drawn at random"""
     use_uncertainty_loss: bool = True
