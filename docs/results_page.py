@@ -33,16 +33,20 @@ PAGES = (
     ROOT / "src" / "maskwright" / "models" / "weights" / "README.md",
 )
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+BSDS500 = ("BSDS500 test, first annotator", "bsds500:{}/BSDS500?split=test")
+DAVIS = ("DAVIS 2016: blackswan, goat and parkour", "davis2016:{}/DAVIS2016?sequences=blackswan,goat,parkour")
 METHODS = ("--model", "nano", "--baseline", "grabcut", "box", "ellipse")
-# Per file: title, dataset below the data folder, further options.
+REFINED = ("--model", "nano", "--refine", "nano", "--multimask")
+# Per file: title, dataset below the data folder, options.
 PROMPTED = {
-    "bsds500": ("BSDS500 test, first annotator", "bsds500:{}/BSDS500?split=test", ()),
-    "davis2016": (
-        "DAVIS 2016: blackswan, goat and parkour",
-        "davis2016:{}/DAVIS2016?sequences=blackswan,goat,parkour",
-        ("--limit", "45"),
-    ),
+    "bsds500": (*BSDS500, METHODS),
+    "davis2016": (*DAVIS, (*METHODS, "--limit", "45")),
 }
+REFINER = {
+    "refined-bsds500": (*BSDS500, REFINED),
+    "refined-davis2016": (*DAVIS, (*REFINED, "--limit", "45")),
+}
+MEASURED = PROMPTED | REFINER
 KEYS = ("miou", "boundary_iou")
 INTRODUCTION = """# Results
 
@@ -56,6 +60,14 @@ PROTOCOL = """Objects between 0.5 % and 60 % of their image, at most two an imag
 tight box or with one click at its centre; nano gives its single mask (sum of SAM's and the HQ logits).
 `grabcut` is OpenCV's from the box, five iterations; where it has no background or finds no object its mask is
 empty (`--baseline grabcut-or-box` takes the filled box there, and is stronger).
+
+"""
+REFINEMENT = """The mask refiner in the package redraws nano's masks. nano gives three masks and takes the one
+it believes best; that one is refined with one more decoder pass.
+
+"""
+MACHINE = """nano's own masks of unlabelled photos, learned as they are, refined, and weighed by their
+certainty: [Does SUM work?](sum.md)
 
 """
 NUCLEI = """`python examples/fine_tune_nuclei.py --data DSB2018 --out runs/nuclei`, see the
@@ -72,10 +84,10 @@ def main() -> int:
     parser.add_argument("--run", type=Path, metavar="DATA", help="folder of the datasets: measure anew")
     parser.add_argument("--nuclei", type=Path, metavar="JSON", help="figures of the fine-tuning example")
     parser.add_argument("--demo", type=Path, metavar="FOLDER", help="what `make demo` wrote")
-    parser.add_argument("--only", choices=[*PROMPTED], help="measure this one alone")
+    parser.add_argument("--only", choices=[*MEASURED], help="measure this one alone")
     options = parser.parse_args()
     if options.run:
-        for name in [options.only] if options.only else PROMPTED:
+        for name in [options.only] if options.only else MEASURED:
             measure(name, options.run)
     if options.nuclei:
         keep("nuclei", json.loads(options.nuclei.read_text(encoding="utf-8")))
@@ -90,11 +102,11 @@ def main() -> int:
 
 def measure(name: str, root: Path) -> None:
     """Run the command of one table and keep its result, without paths and without the single masks."""
-    _, data, extra = PROMPTED[name]
+    _, data, how = MEASURED[name]
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        command = ("evaluate", "prompted", *METHODS, "--data", data.format(root), "--prompt", "box", "point")
-        code = maskwright([*command, *extra, "--json", str(result)])
+        command = ("evaluate", "prompted", *how, "--data", data.format(root), "--prompt", "box", "point")
+        code = maskwright([*command, "--json", str(result)])
         if code:
             sys.exit(code)
         content = json.loads(result.read_text(encoding="utf-8").replace(f"{root}/", ""))
@@ -126,12 +138,22 @@ def page() -> str:
     """The page's text."""
     text = INTRODUCTION
     text += "## nano against what needs no weights\n\n" + PROTOCOL
-    for name, (title, data, extra) in PROMPTED.items():
+    text += sections(PROMPTED)
+    text += "## nano and its refiner\n\n" + REFINEMENT + sections(REFINER)
+    if (FOLDER / "sum.md").is_file():
+        text += "## Learning from machine-made labels\n\n" + MACHINE
+    text += f"## Fine-tuning on nuclei\n\n{NUCLEI}{nuclei()}{described(results('nuclei'))}\n"
+    return text
+
+
+def sections(measured: dict[str, tuple[str, str, tuple[str, ...]]]) -> str:
+    """A table of scores and one of differences for each file, with its command."""
+    text = ""
+    for name, (title, data, how) in measured.items():
         content = results(name)
         text += f"### {title}\n\n" + table(content["results"]) + gaps(content["differences"])
-        shown = " ".join([*METHODS, "--data", f"'{data.format('DATA')}'", "--prompt box point", *extra])
+        shown = " ".join([*how, "--data", f"'{data.format('DATA')}'", "--prompt box point"])
         text += f"`maskwright evaluate prompted {shown}`; {described(content)}\n\n"
-    text += f"## Fine-tuning on nuclei\n\n{NUCLEI}{nuclei()}{described(results('nuclei'))}\n"
     return text
 
 
