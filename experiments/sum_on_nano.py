@@ -25,6 +25,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from disagreement import disagreement
 from spoil import spoil_set
 from sum_page import write_page
 from sum_summary import METHODS, Outcome, summarise
@@ -41,6 +42,7 @@ UNLABELED = (
     "bsds500:{}/BSDS500?split=trainval&fold=-1/2",
     "davis2016:{}/DAVIS2016?sequences=horsejump-high,kite-surf,motocross-jump,paragliding-launch,scooter-black&fold=1/3",
 )
+ANY_HUMAN = ("bsds500:{}/BSDS500?split=trainval&annotator=all", "davis2016:{}/DAVIS2016")
 HELD_OUT = {
     "entity": "bsds500:{}/BSDS500?split=test",
     "salient": "davis2016:{}/DAVIS2016?sequences=blackswan,goat,parkour",
@@ -101,6 +103,14 @@ class Experiment:
         refiner = self.out / "refiner" / "model" / "refiner.safetensors"
         self.command(f"refine-{labels}", "label", "refine", self.out / labels, "--refiner", refiner)
 
+    def disagreement(self, labels: str) -> list[dict[str, Any]]:
+        """Who is right where labels and refined masks differ, by the second part's human masks."""
+        path = self.out / "results" / f"disagreement-{labels}.json"
+        if not path.is_file():
+            write_json(path, disagreement(self.out / labels, self.at(*ANY_HUMAN)))
+        found: list[dict[str, Any]] = read_json(path)
+        return found
+
     def train(self, labels: str, method: str, seed: int) -> None:
         """Fine-tune nano with one of the recipes; then measure it."""
         name = f"{labels}-{method}-{seed}"
@@ -132,7 +142,8 @@ class Experiment:
             Outcome(method, labels, seed, self.evaluate(f"{labels}-{method}-{seed}", ""))
             for labels, method, seed in self.runs()
         ]
-        return summarise(outcomes, self.train_refiner(), self.settings())
+        found = {labels: self.disagreement(labels) for labels in LABELS}
+        return summarise(outcomes, self.train_refiner(), found, self.settings())
 
     def settings(self) -> dict[str, Any]:
         """What decides the result, and no folder of this machine; `photos` and `masks` were labelled."""

@@ -57,6 +57,7 @@ def render(content: dict[str, Any], pictures: Sequence[tuple[str, str, str]]) ->
         rows = [row for row in content["rows"] if row["labels"] == labels]
         gaps = [row for row in content["gaps"] if row["labels"] == labels]
         parts += [f"## {title}\n\n{HOW[labels]}\n", *tables(rows, gaps)]
+        parts.append(disagreement(content["disagreement"][labels]))
         parts += [
             f"![{data}: IoU and boundary IoU over clicks]({name})\n"
             for kind, data, name in pictures
@@ -103,6 +104,21 @@ On masks of the third part that agree with the human ones to an IoU of 0.7 or mo
 above 0.6 ({figures["certain_share"]:.1%} of all) nano's mask has {figures["certain_accuracy"]:.1%} right, of
 the others {figures["doubtful_accuracy"]:.1%} (published for SAM on HRSOD: 98.0 % and 28.5 %).
 """
+
+
+def disagreement(rows: Sequence[dict[str, Any]]) -> str:
+    """Who is right where label and refined mask disagree."""
+    lines = heading("u", ["refiner's confidence", "of all pixels", "label is right", "refined mask is right"])
+    for row in rows:
+        bounds = ["{:g} to {:g}".format(*row[key]) for key in ("uncertainty", "confidence")]
+        shares = [f"{row[key]:.1%}" for key in ("share", "label_right", "refined_right")]
+        lines.append(line(bounds[0], [bounds[1], *shares]))
+    return (
+        "Who is right, by the human masks of the labelled photos (pixels in and around masks that are of the\n"
+        "same object as a human one; u is the difference of label and refined mask, confidence |2 σ(r) - 1|):\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
 
 
 def tables(rows: Sequence[dict[str, Any]], gaps: Sequence[dict[str, Any]]) -> list[str]:

@@ -60,7 +60,10 @@ class Outcome:
 
 
 def summarise(
-    outcomes: Sequence[Outcome], refiner: Mapping[str, Any], settings: Mapping[str, Any]
+    outcomes: Sequence[Outcome],
+    refiner: Mapping[str, Any],
+    disagreement: Mapping[str, Sequence[Mapping[str, Any]]],
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of docs/results/sum.json."""
     base = next(outcome for outcome in outcomes if outcome.method == "base")
@@ -83,6 +86,7 @@ def summarise(
     return {
         "settings": dict(settings),
         "refiner": {name: refiner["metrics"][name] for name in REFINER_FIGURES},
+        "disagreement": dict(disagreement),
         "rows": rows,
         "gaps": gaps,
         "machine": machine(torch.device("cpu")),

@@ -24,6 +24,7 @@ from maskwright.metrics.regions import iou
 sys.path.insert(0, str(REPOSITORY / "experiments"))
 import spoil
 import sum_page
+from disagreement import compare
 from sum_summary import METHODS, Outcome, summarise
 
 
@@ -73,6 +74,18 @@ def test_a_spoiled_set_is_a_set(tmp_path: Path) -> None:
     assert main(["label", "masks", str(photos), "--out", str(worse), *how]) == 0, "its ledger fits its files"
 
 
+def test_pixels_are_counted_by_difference_and_confidence() -> None:
+    label = np.array([0.9, 0.9, 0.1, 0.1, 1.0])
+    refined = np.array([0.92, 0.02, 0.98, 0.9, 0.0])
+    truth = np.array([True, False, True, False, True])
+    (first, second, third) = compare(label, refined, truth)
+    assert (first["uncertainty"], first["confidence"], first["share"]) == ([0.0, 0.1], [0.7, 0.9], 0.2)
+    assert first["label_right"] == first["refined_right"] == 1.0
+    assert (second["share"], second["label_right"], second["refined_right"]) == (0.2, 1.0, 0.0)
+    assert third["confidence"] == [0.9, 1.0]
+    assert (third["share"], third["label_right"], third["refined_right"]) == (0.6, 1 / 3, 2 / 3)
+
+
 def measured(shift: float) -> list[dict[str, Any]]:
     """An evaluation of four masks on two datasets; every score is `shift` above 0.5 + click / 100."""
 
@@ -104,7 +117,15 @@ def test_summary_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     refiner = dict.fromkeys(("input_iou", "refined_iou", "input_boundary_iou", "refined_boundary_iou"), 0.8)
     refiner |= dict.fromkeys(("certain_accuracy", "doubtful_accuracy", "certain_share"), 0.5)
     settings = {"steps": 3, "rate": 1e-4, "seeds": [0, 1, 2], "photos": 9, "masks": 30, "clicks": (1, 3, 5)}
-    content = summarise(outcomes, {"metrics": refiner}, settings)
+    right = {
+        "uncertainty": [0.4, 1.0],
+        "confidence": [0.9, 1.0],
+        "share": 0.02,
+        "label_right": 0.1,
+        "refined_right": 0.9,
+    }
+    differ = {"labels": [], "spoiled": [right]}
+    content = summarise(outcomes, {"metrics": refiner}, differ, settings)
     assert len(content["rows"]) == 2 * 4 * (1 + len(METHODS))
     rows = {
         row["method"]: row
@@ -132,6 +153,7 @@ def test_summary_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         in page
     )
     assert "| DAVIS 2016, box, IoU | +0.050 [+0.050, +0.050] | +0.030 [+0.030, +0.030] |" in page
+    assert "| 0.4 to 1 | 0.9 to 1 | 2.0% | 10.0% | 90.0% |" in page
     for picture in ("sum-labels-bsds500.png", "sum-spoiled-davis.png"):
         assert (tmp_path / picture).is_file()
         assert f"]({picture})" in page
