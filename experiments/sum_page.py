@@ -23,6 +23,9 @@ HOW = {
     "labels": "The masks that nano's automatic generator keeps of photos that nobody has labelled.",
     "spoiled": "The same masks, of each the outline displaced, a part cut out, or both, and refined anew.",
 }
+WHO = """\
+Who is right, by the human masks of the labelled photos? Counted are pixels in and around labels that a human mask
+is of as well; u is the difference of label and refined mask, the refiner's confidence |2 σ(r) - 1|."""
 KEYS = ("miou", "boundary_iou")
 """Metrics in the order in which arrays hold them."""
 
@@ -113,12 +116,7 @@ def disagreement(rows: Sequence[dict[str, Any]]) -> str:
         bounds = ["{:g} to {:g}".format(*row[key]) for key in ("uncertainty", "confidence")]
         shares = [f"{row[key]:.1%}" for key in ("share", "label_right", "refined_right")]
         lines.append(line(bounds[0], [bounds[1], *shares]))
-    return (
-        "Who is right, by the human masks of the labelled photos (pixels in and around masks that are of the\n"
-        "same object as a human one; u is the difference of label and refined mask, confidence |2 σ(r) - 1|):\n\n"
-        + "\n".join(lines)
-        + "\n"
-    )
+    return "\n".join([WHO, "", *lines, ""])
 
 
 def tables(rows: Sequence[dict[str, Any]], gaps: Sequence[dict[str, Any]]) -> list[str]:
