@@ -24,8 +24,8 @@ HOW = {
     "spoiled": "The same masks, of each the outline displaced, a part cut out, or both, and refined anew.",
 }
 WHO = """\
-Who is right, by the human masks of the labelled photos? Counted are pixels in and around labels that a human mask
-is of as well; u is the difference of label and refined mask, the refiner's confidence |2 σ(r) - 1|."""
+Who is right, by the human masks of the labelled photos? Counted are pixels in and around labels that have a
+human counterpart; u is the difference of label and refined mask, the refiner's confidence |2 σ(r) - 1|."""
 KEYS = ("miou", "boundary_iou")
 """Metrics in the order in which arrays hold them."""
 
