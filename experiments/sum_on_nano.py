@@ -48,6 +48,8 @@ HELD_OUT = {
     "salient": "davis2016:{}/DAVIS2016?sequences=blackswan,goat,parkour",
 }
 LABELS = ("labels", "spoiled")
+PREDICTED_IOU = 0.45
+"""Masks that nano believes in more than this are labels."""
 CLICKS = (1, 3, 5)
 
 
@@ -87,7 +89,7 @@ class Experiment:
         sets = [open_dataset(spec) for spec in self.at(*UNLABELED)]
         photos = [found.image_path(index) for found in sets for index in range(len(found))]
         every = max(1, round(len(photos) / self.photos))
-        how = f"--points-per-side {self.points_per_side} --pred-iou-thresh 0.45".split()
+        how = f"--points-per-side {self.points_per_side} --pred-iou-thresh {PREDICTED_IOU}".split()
         self.command("label", "label", "masks", *photos[::every], "--out", self.out / "labels", *how)
         if not (self.out / "spoiled" / "set.json").is_file():
             spoil_set(self.out / "labels", self.out / "spoiled", seed=0)
@@ -149,7 +151,8 @@ class Experiment:
         """What decides the result, and no folder of this machine; `photos` and `masks` were labelled."""
         asked = {name: value for name, value in vars(self).items() if name not in ("data", "out", "jobs")}
         labels = self.command("label")
-        return asked | {"clicks": CLICKS, "photos": labels["n"], "masks": labels["masks"]}
+        found = {"photos": labels["n"], "masks": labels["masks"]}
+        return asked | found | {"clicks": CLICKS, "pred_iou_thresh": PREDICTED_IOU}
 
     def runs(self) -> list[tuple[str, str, int]]:
         """Labels, method and seed of every training."""

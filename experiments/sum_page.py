@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parent.parent / "docs" / "results"
 RESULT = FOLDER / "sum.json"
 TITLES = {"labels": "Labels as nano made them", "spoiled": "Labels spoiled further"}
 HOW = {
-    "labels": "The masks that nano's automatic generator keeps of photos that nobody has labelled.",
+    "labels": "The masks that nano's automatic generator keeps of the second part's photos.",
     "spoiled": "The same masks, of each the outline displaced, a part cut out, or both, and refined anew.",
 }
 WHO = """\
@@ -55,7 +55,7 @@ def write_page(result: Path = RESULT) -> None:
 def render(content: dict[str, Any], pictures: Sequence[tuple[str, str, str]]) -> str:
     """The page."""
     settings = content["settings"]
-    parts = [introduction(settings, content), refiner(content["refiner"])]
+    parts = [introduction(settings, content), in_short(content["gaps"]), refiner(content["refiner"])]
     for labels, title in TITLES.items():
         rows = [row for row in content["rows"] if row["labels"] == labels]
         gaps = [row for row in content["gaps"] if row["labels"] == labels]
@@ -87,7 +87,9 @@ their certainty (`sum`), and refined and weighed by the refiner's own certainty 
 
 The photos are parted in three, which never meet. On the first part's human masks the refiner is trained, and
 they are half of what every fine-tuning sees. {settings["photos"]} photos of the second are labelled by nano
-({settings["masks"]} masks); their human masks are not used. On the third ({counts}) everything is measured.
+({settings["masks"]} masks: {settings["points_per_side"]} clicks a side, predicted IoU above
+{settings["pred_iou_thresh"]}); their human masks serve only to see who is right. On the third everything is
+measured: {counts}; the refiner is validated there, too.
 nano itself (`base`) has learned from the human masks of the first two parts, so what machine-made labels can
 teach it is little, and what they can spoil is plain to see.
 
@@ -95,6 +97,30 @@ Each fine-tuning: {settings["steps"]} steps of four photos, the whole model, a l
 {settings["rate"]:g}, seeds {seeds}. Figures are means over seeds; intervals are 95 %, by bootstrap over
 images; "±" is the standard deviation between seeds.
 """
+
+
+def in_short(gaps: Sequence[dict[str, Any]]) -> str:
+    """Of each pair of methods, in how many of the lines below the interval of the difference leaves out zero."""
+    pairs = dict.fromkeys((row["one"], row["other"]) for row in gaps)
+    lines = heading("of IoU and boundary IoU, all prompts and data", list(TITLES.values()))
+    for one, other in pairs:
+        cells = []
+        for labels in TITLES:
+            chosen = [
+                row for row in gaps if (row["one"], row["other"], row["labels"]) == (one, other, labels)
+            ]
+            steps = [
+                (row["by_click"][click - 1], key)
+                for row in chosen
+                for _, _, click in ways([row])
+                for key in KEYS
+            ]
+            intervals = [step[f"{key}_ci95"] for step, key in steps]
+            mean = sum(step[key] for step, key in steps) / len(steps)
+            ahead, behind = sum(low > 0 for low, _ in intervals), sum(high < 0 for _, high in intervals)
+            cells.append(f"{mean:+.3f}; ahead in {ahead}, behind in {behind} of {len(steps)}")
+        lines.append(line(f"{one} minus {other}", cells))
+    return "\n".join(["## In short", "", *lines, ""])
 
 
 def refiner(figures: dict[str, float]) -> str:

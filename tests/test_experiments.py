@@ -117,6 +117,7 @@ def test_summary_and_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     refiner = dict.fromkeys(("input_iou", "refined_iou", "input_boundary_iou", "refined_boundary_iou"), 0.8)
     refiner |= dict.fromkeys(("certain_accuracy", "doubtful_accuracy", "certain_share"), 0.5)
     settings = {"steps": 3, "rate": 1e-4, "seeds": [0, 1, 2], "photos": 9, "masks": 30, "clicks": (1, 3, 5)}
+    settings |= {"points_per_side": 8, "pred_iou_thresh": 0.4}
     right = {
         "uncertainty": [0.4, 1.0],
         "confidence": [0.9, 1.0],
