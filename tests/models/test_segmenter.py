@@ -19,7 +19,8 @@ from maskwright.models.base import Decoded
 from maskwright.models.prompts import make_prompts
 from maskwright.models.sam import SAM
 from maskwright.models.sam_hq import SAMHQ
-from maskwright.models.segmenter import Segmenter, select
+from maskwright.models.segmenter import Segmenter
+from maskwright.models.selection import select
 from maskwright.types import ByteArray, Geometry, Image, Masks, Prompts
 
 SIZES = [(40, 64), (64, 48), (90, 130), (33, 33)]

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from maskwright.models.guidance import Guidance
 from maskwright.models.task_prompts import TaskPrompts
 from maskwright.types import Resize
 
@@ -48,6 +49,7 @@ class PromptBatch:
         boxes: (B, N, 4), or None.
         masks: (B, N, low_res, low_res) logits, or None.
         task: number of the task (`data.tasks`), of all prompts or (B, N) of each; None adds no task prompt.
+        guidance: PerSAM's, of all B · N prompts in turn; None leaves the decoder as it is.
     """
 
     points: Tensor | None = None
@@ -55,6 +57,7 @@ class PromptBatch:
     boxes: Tensor | None = None
     masks: Tensor | None = None
     task: int | Tensor | None = None
+    guidance: Guidance | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -65,12 +68,13 @@ class PromptBatch:
     def map(self, fn: Callable[[Tensor], Tensor]) -> PromptBatch:
         """Apply a function to every tensor, as `Features.map`."""
         parts = vars(self).items()
-        return replace(self, **{name: fn(part) for name, part in parts if isinstance(part, Tensor)})
+        changed: dict[str, Any] = {name: fn(part) for name, part in parts if isinstance(part, Tensor)}
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """The decoder's raw output; choosing among it is `segmenter.select`.
+    """The decoder's raw output; choosing among it is `selection.select`.
 
     Args:
         masks: (B, N, M, h, w) logits of every mask token: 0 the single mask, 1… the ambiguous ones.
@@ -83,6 +87,11 @@ class Decoded:
     iou: Tensor
     tokens: Tensor
     hq: Tensor | None = None
+
+    def parts(self) -> tuple[Tensor, ...]:
+        """Masks, scores, tokens, and the HQ token's masks if there are any."""
+        always = (self.masks, self.iou, self.tokens)
+        return always if self.hq is None else (*always, self.hq)
 
 
 class MaskModel(nn.Module, ABC):

@@ -26,6 +26,7 @@ from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import SamFeedForward, SamTwoWayTransformer
 
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
+from maskwright.models.guidance import Guidance, run_two_way
 from maskwright.models.nano_prompts import FourierPosition, NanoPrompts
 
 MASK_TOKENS = 4
@@ -190,7 +191,13 @@ class NanoDecoder(nn.Module):
         self.iou_head = SamFeedForward(width, width, MASK_TOKENS, 3)
 
     def forward(
-        self, features: Features, tokens: Tensor, dense: Tensor, position: Tensor, count: int
+        self,
+        features: Features,
+        tokens: Tensor,
+        dense: Tensor,
+        position: Tensor,
+        count: int,
+        guidance: Guidance | None,
     ) -> Decoded:
         """Decode `count` prompts an image.
 
@@ -199,10 +206,9 @@ class NanoDecoder(nn.Module):
         fine, middle = (repeat(level, count) for level in features.high_res)
         source = repeat(features.image, count) + dense
         source = source + self.fuse(source)
-        out, keys = self.transformer(tokens[:, None], source, position, attention_similarity=None)
-        out, keys = out[:, 0], keys[:, 0].transpose(1, 2).unflatten(2, source.shape[-2:])
+        out, image = run_two_way(self.transformer, tokens, source, position, guidance)
         # ReLU, not GELU: at this resolution the activation costs as much as the convolution.
-        up = F.relu(self.upscale_norm(self.upscale1(keys) + middle))
+        up = F.relu(self.upscale_norm(self.upscale1(image) + middle))
         up = F.relu(self.upscale2(up) + fine)
         mask_tokens, hq_token = out[:, 1 : 1 + MASK_TOKENS], out[:, 1 + MASK_TOKENS]
         kernels = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.kernels)], dim=1)
@@ -279,8 +285,9 @@ class Nano(MaskModel):
         for _ in range(self.config.refinements):
             assert decoded.hq is not None
             logits = (decoded.masks + decoded.hq)[:, :, 0].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-            # The task is told once, as in training; the mask carries it on (SUM, Table 2).
-            decoded = self.decode_once(features, replace(prompts, masks=logits, task=None))
+            # Task (as in training) and guidance are given once; the mask carries them on (SUM, Table 2).
+            again = replace(prompts, masks=logits, task=None, guidance=None)
+            decoded = self.decode_once(features, again)
         return with_single(first, decoded)
 
     def decode_once(self, features: Features, prompts: PromptBatch) -> Decoded:
@@ -290,7 +297,8 @@ class Nano(MaskModel):
         position = self.prompts.position.grid(height, width).permute(2, 0, 1)[None]
         output, dense = self.with_task(prompts, dense)
         tokens = torch.cat([output.expand(len(tokens), -1, -1), tokens], dim=1)
-        decoded: Decoded = self.decoder(features, tokens, dense, position, prompts.shape[1])
+        count, guidance = prompts.shape[1], prompts.guidance
+        decoded: Decoded = self.decoder(features, tokens, dense, position, count, guidance)
         return decoded
 
     def output_tokens(self) -> Tensor:

@@ -21,13 +21,14 @@ from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
 
 from maskwright.models.attention import replace_attention
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
+from maskwright.models.guidance import run_two_way
 
 # nn.LayerNorm's default, which the original decoder uses.
 DECODER_NORM_EPS = 1e-5
 
 
 class SAM(MaskModel):
-    """Segment Anything. All four mask tokens are decoded; choosing among them is `segmenter.select`.
+    """Segment Anything. All four mask tokens are decoded; choosing among them is `selection.select`.
 
     Args:
         net: transformers' model; its attention modules and decoder eps are set to the original's.
@@ -96,16 +97,12 @@ class SAM(MaskModel):
         output_ATC, dense_ACHW = self.with_task(prompts, dense_ACHW)
         tokens_ATC = torch.cat([output_ATC.expand(images * count, -1, -1), sparse_ATC], dim=1)
         source_ACHW = features.image.repeat_interleave(count, dim=0) + dense_ACHW
-        height, width = source_ACHW.shape[-2:]
-        position = image_positions(self.net, height, width)
-        out_A1TC, keys_A1LC = decoder.transformer(
-            point_embeddings=tokens_ATC[:, None],
-            image_embeddings=source_ACHW,
-            image_positional_embeddings=position,
-            attention_similarity=None,
+        position = image_positions(self.net, *source_ACHW.shape[-2:])
+        out_ATC, image_ACHW = run_two_way(
+            decoder.transformer, tokens_ATC, source_ACHW, position, prompts.guidance
         )
-        out_ATC = out_A1TC[:, 0, : output_ATC.shape[-2]]
-        upscaled = upscale(decoder, keys_A1LC[:, 0].transpose(1, 2).reshape(source_ACHW.shape))
+        out_ATC = out_ATC[:, : output_ATC.shape[-2]]
+        upscaled = upscale(decoder, image_ACHW)
         kernels = [mlp(out_ATC[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
         masks_AMHW = apply_kernels(torch.stack(kernels, dim=1), upscaled)
         iou_AM = decoder.iou_prediction_head(out_ATC[:, 0])

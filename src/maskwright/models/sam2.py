@@ -20,6 +20,7 @@ from transformers.models.sam2.configuration_sam2 import Sam2Config
 from transformers.models.sam2.modeling_sam2 import Sam2Model
 
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
+from maskwright.models.guidance import run_two_way
 from maskwright.models.sam import apply_kernels, encode_positions, image_positions
 
 # Rows of the point embedding: background click, object click, upper left corner, lower right corner.
@@ -67,13 +68,8 @@ class SAM2(MaskModel):
         output_ATC, dense = self.with_task(prompts, self._dense(prompts))
         source = features.image.repeat_interleave(count, dim=0) + dense
         queries = torch.cat([output_ATC.expand(batch * count, -1, -1), self._sparse(prompts)], dim=1)
-        tokens, keys = decoder.transformer(
-            point_embeddings=queries[:, None],
-            image_embeddings=source,
-            image_positional_embeddings=image_positions(self.net, *source.shape[-2:]),
-            attention_similarity=None,
-        )
-        tokens, image = tokens[:, 0], keys[:, 0].transpose(1, 2).unflatten(2, source.shape[-2:])
+        position = image_positions(self.net, *source.shape[-2:])
+        tokens, image = run_two_way(decoder.transformer, queries, source, position, prompts.guidance)
         number = decoder.num_mask_tokens
         score, iou_token, mask_tokens = tokens[:, :1], tokens[:, 1:2], tokens[:, 2 : 2 + number]
         fine, middle = (level.repeat_interleave(count, dim=0) for level in features.high_res)

@@ -8,8 +8,8 @@ Axes: B images, N prompts, M masks, T tokens, C channels, h w low resolution.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self, overload
 
@@ -19,8 +19,10 @@ from torch import Tensor
 from maskwright.data.tasks import TASKS, Task, task_id
 from maskwright.errors import InputError, suggestion
 from maskwright.models.base import Decoded, Features, MaskModel
+from maskwright.models.guidance import Guidance
 from maskwright.models.preprocess import ImageLike, preprocess, to_image
 from maskwright.models.prompts import check_prompts, make_prompts, to_batch
+from maskwright.models.selection import select
 from maskwright.runtime import in_chunks
 from maskwright.types import Embedding, Geometry, HQMode, Image, Masks, Prompts
 
@@ -39,6 +41,11 @@ class _Asked:
     multimask: bool
     hq: HQMode
     task: int | None
+    guidance: Guidance | None = None
+
+
+_Row = tuple[Tensor, ...]
+_Keep = Callable[[Decoded], _Row]
 
 
 class Segmenter:
@@ -71,7 +78,8 @@ class Segmenter:
         self.dtype = dtype
         self.chunk = chunk
         self.image_batch = image_batch
-        self.signature = f"{self.name}:{weights_digest(model)}"
+        self.digest = weights_digest(model)
+        self.signature = f"{self.name}:{self.digest}"
 
     def __repr__(self) -> str:
         where = f"device={str(self.device)!r}, dtype={self.dtype}"
@@ -179,6 +187,31 @@ class Segmenter:
         pairs = zip(embeddings, prompts, strict=True)
         return [self._decode(embedding, prompt, how) for embedding, prompt in pairs]
 
+    def decode_all(
+        self,
+        embedding: Embedding,
+        prompts: Prompts,
+        *,
+        multimask: bool = False,
+        guidance: Guidance | None = None,
+    ) -> Decoded:
+        """Decode the prompts of one image and choose nothing: SAM's masks and the HQ token's apart.
+
+        Args:
+            embedding: from `embed` of this very model.
+            prompts: N prompts, at least one.
+            multimask: only the ambiguous masks (1…) are wanted; mask 0 is then whatever costs least.
+            guidance: PerSAM's, of the N prompts.
+
+        Returns:
+            Batch size one, float32.
+
+        Raises:
+            InputError: prompts that do not fit the image, or an embedding of another model.
+        """
+        rows = self._rows(embedding, prompts, _Asked(multimask, "sum", None, guidance), Decoded.parts)
+        return Decoded(*(torch.stack(part)[None] for part in zip(*rows, strict=True)))
+
     def task_number(self, task: Task | int | None) -> int | None:
         """The number of a task for this model; None for None.
 
@@ -196,28 +229,38 @@ class Segmenter:
             )
         return number
 
-    @torch.no_grad()
     def _decode(self, embedding: Embedding, prompts: Prompts, how: _Asked) -> Masks:
+        if not len(prompts):
+            # Any prompt, to learn the shapes; none of its masks is kept.
+            middle = torch.tensor([[embedding.geometry.size[::-1]]]) / 2
+            return self._decode(embedding, Prompts(middle, torch.ones(1, 1, dtype=torch.long)), how)[:0]
+
+        def selected(decoded: Decoded) -> _Row:
+            return *select(decoded, how.multimask, how.hq), decoded.tokens
+
+        rows = self._rows(embedding, prompts, how, selected)
+        low_res, iou, tokens = (torch.stack(part) for part in zip(*rows, strict=True))
+        return Masks(low_res, iou, embedding.geometry, tokens, embedding.source)
+
+    @torch.no_grad()
+    def _rows(self, embedding: Embedding, prompts: Prompts, how: _Asked, keep: _Keep) -> list[_Row]:
+        """What `keep` takes of each prompt's answer."""
         if embedding.model != self.signature:
             raise InputError(
                 f"the embedding of {embedding.source} was made by {embedding.model}, "
                 f"not by {self.signature}; embed the image again."
             )
-        if not len(prompts):
-            # Any prompt, to learn the shapes; none of its masks is kept.
-            middle = torch.tensor([[embedding.geometry.size[::-1]]]) / 2
-            return self._decode(embedding, Prompts(middle, torch.ones(1, 1, dtype=torch.long)), how)[:0]
         check_prompts(prompts, embedding.geometry, self.model.low_res)
         features = embedding.features.map(lambda part: part.to(self.device))
-        answers: dict[int, tuple[Tensor, ...]] = {}
+        answers: dict[int, _Row] = {}
         for index, group in prompts.groups():
-            answer = partial(self._answer, features, embedding.geometry, group, how)
+            guidance = None if how.guidance is None else how.guidance.map(partial(_take, index=index))
+            asked = replace(how, guidance=guidance)
+            answer = partial(self._answer, features, embedding.geometry, group, asked, keep)
             # Fewer prompts at once where memory runs out; how many makes no difference to the masks.
             rows = in_chunks(answer, range(len(group)), self.chunk)
             answers.update(zip(index.tolist(), rows, strict=True))
-        parts = zip(*(answers[place] for place in range(len(prompts))), strict=True)
-        low_res, iou, tokens = (torch.stack(part) for part in parts)
-        return Masks(low_res, iou, embedding.geometry, tokens, embedding.source)
+        return [answers[place] for place in range(len(prompts))]
 
     def _answer(
         self,
@@ -225,20 +268,23 @@ class Segmenter:
         geometry: Geometry,
         prompts: Prompts,
         how: _Asked,
+        keep: _Keep,
         rows: Sequence[int],
-    ) -> list[tuple[Tensor, ...]]:
-        """Masks (M, h, w), scores (M,) and tokens (T, C) of some prompts of equal structure."""
+    ) -> list[_Row]:
+        """What is kept of some prompts of equal structure."""
         chosen = slice(rows[0], rows[-1] + 1)
         given = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
         part = Prompts(*(None if values is None else values[chosen] for values in given))
         task = how.task
         if task is None and part.masks is None and self.model.task_prompts is not None:
             task = TASKS["unlabeled"]
+        batch = to_batch(part, geometry, self.device, task)
+        if how.guidance is not None:
+            batch = replace(batch, guidance=how.guidance.map(lambda values: values[chosen].to(self.device)))
         decode = self.model.decode_once if how.multimask else self.model.decode
         with self._precision():
-            decoded = decode(features, to_batch(part, geometry, self.device, task))
-        masks, iou = select(decoded, how.multimask, how.hq)
-        return list(zip(masks[0].float(), iou[0].float(), decoded.tokens[0].float(), strict=True))
+            decoded = decode(features, batch)
+        return list(zip(*(values[0].float() for values in keep(decoded)), strict=True))
 
     @overload
     def __call__(self, images: ImageLike | Embedding, **prompts: Any) -> Masks: ...  # noqa: ANN401
@@ -314,32 +360,6 @@ class Segmenter:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
-def select(decoded: Decoded, multimask: bool, hq: HQMode) -> tuple[Tensor, Tensor]:
-    """Choose masks (B, N, M, h, w) and scores (B, N, M) among what a decoder returned.
-
-    Without HQ, or with an HQ map per mask token: mask 0, or the ambiguous masks 1…, each with its own map.
-    With a single HQ map (SAM-HQ as published): mask 0, or the best-scored ambiguous mask, with that map.
-
-    Raises:
-        InputError: hq="only" for a model without an HQ token.
-    """
-    chosen = slice(1, None) if multimask else slice(0, 1)
-    masks, iou = decoded.masks[:, :, chosen], decoded.iou[:, :, chosen]
-    if hq == "off":
-        return masks, iou
-    if decoded.hq is None:
-        if hq == "only":
-            raise InputError("hq='only' needs a model with an HQ token, such as SAM-HQ or nano.")
-        return masks, iou
-    if decoded.hq.shape[2] == decoded.masks.shape[2]:
-        refined = decoded.hq[:, :, chosen]
-    else:
-        best = iou.argmax(dim=2, keepdim=True)
-        iou, masks = iou.gather(2, best), masks.take_along_dim(best[..., None, None], dim=2)
-        refined = decoded.hq
-    return (refined if hq == "only" else masks + refined), iou
-
-
 def weights_digest(model: MaskModel) -> str:
     """A short hash of the first numbers of every tensor: cheap, and different after any training."""
     with torch.no_grad():
@@ -351,6 +371,10 @@ def weights_digest(model: MaskModel) -> str:
 def _one(part: Tensor, index: int) -> Tensor:
     # A copy, so that one image's embedding does not keep the whole batch in memory.
     return part[index : index + 1].clone()
+
+
+def _take(part: Tensor, index: Tensor) -> Tensor:
+    return part[index]
 
 
 def _check_per_image(given: dict[str, Any], count: int) -> None:

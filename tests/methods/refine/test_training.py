@@ -15,7 +15,8 @@ from maskwright.methods.refine.method import RefinerTraining
 from maskwright.methods.refine.refiner import MaskRefiner, decoder_of, own_features
 from maskwright.models.prompts import to_batch
 from maskwright.models.registry import load
-from maskwright.models.segmenter import Segmenter, select
+from maskwright.models.segmenter import Segmenter
+from maskwright.models.selection import select
 from maskwright.training.loop import train
 
 

@@ -18,7 +18,7 @@ from maskwright.methods.finetune.items import Batch
 from maskwright.methods.refine.config import RefinerSettings
 from maskwright.methods.refine.refiner import soft_prompt
 from maskwright.models.base import Features, MaskModel, PromptBatch
-from maskwright.models.segmenter import select
+from maskwright.models.selection import select
 
 
 @dataclass(frozen=True, eq=False)

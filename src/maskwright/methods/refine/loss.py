@@ -12,7 +12,7 @@ from maskwright.methods.base import Losses
 from maskwright.methods.refine.config import RefinerSettings
 from maskwright.methods.refine.items import Pairs, enlarged
 from maskwright.models.base import Decoded
-from maskwright.models.segmenter import select
+from maskwright.models.selection import select
 
 
 def refiner_losses(decoded: Decoded, pairs: Pairs, settings: RefinerSettings) -> Losses:

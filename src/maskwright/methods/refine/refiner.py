@@ -33,7 +33,8 @@ from maskwright.models.hub import PACKAGED
 from maskwright.models.prompts import check_prompts, to_batch
 from maskwright.models.registry import build
 from maskwright.models.sam_hq import SAMHQ
-from maskwright.models.segmenter import Segmenter, select, weights_digest
+from maskwright.models.segmenter import Segmenter, weights_digest
+from maskwright.models.selection import select
 from maskwright.models.task_prompts import PREFIX as TASK_PROMPTS
 from maskwright.runtime import in_chunks
 from maskwright.types import BoolArray, Embedding, Masks, Prompts, check_shape
