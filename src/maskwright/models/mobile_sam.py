@@ -15,9 +15,14 @@ from maskwright.models.tiny_vit import TOTAL_STRIDE, TinyViT, TinyViTConfig
 
 
 class MobileSAM(SAM):
-    """SAM's decoder on TinyViT. The encoder knows no absolute positions, so it takes inputs of any size."""
+    """SAM's decoder on TinyViT. The encoder knows no absolute positions, so it takes inputs of any size.
+
+    Attributes:
+        vision: sizes of the encoder.
+    """
 
     family: ClassVar[str] = "mobile_sam"
+    vision: TinyViTConfig
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
@@ -34,13 +39,13 @@ class MobileSAM(SAM):
         }
         others = {key: part for key, part in config.items() if key != "model_type"}
         model = super().from_config(others | {"vision_config": stand_in})
+        model.vision = vision
         model.net.vision_encoder = TinyViT(vision, model.net.vision_encoder.neck)
         return model
 
     def config_dict(self) -> dict[str, Any]:
         """SAM's configuration, with TinyViT's in the place of the vision transformer's."""
-        vision = self.net.vision_encoder.config.to_dict()
-        return super().config_dict() | {"model_type": self.family, "vision_config": vision}
+        return super().config_dict() | {"model_type": self.family, "vision_config": self.vision.to_dict()}
 
     def _encode(self, pixels_B3SS: Tensor) -> tuple[Tensor, Tensor | None]:
         """The neck's output (B, C, h, w) and stage 1's (B, h, w, D)."""

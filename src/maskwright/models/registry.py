@@ -103,9 +103,8 @@ def build(checkpoint: Checkpoint, source: str, *, leave_out: tuple[str, ...] = (
     on_meta = checkpoint.family in NET_FAMILIES
     with torch.device("meta") if on_meta else nullcontext():
         model = _from_config(checkpoint, source)
-    for name in [key for key in model.state_dict() if leave_out and key.startswith(leave_out)]:
-        owner, _, leaf = name.rpartition(".")
-        delattr(model.get_submodule(owner), leaf)
+    if leave_out:
+        _leave_out(model, leave_out)
     check_state(model.state_dict(), checkpoint, source)
     if on_meta:
         _allocate(model)
@@ -127,6 +126,18 @@ def _from_config(checkpoint: Checkpoint, source: str) -> MaskModel:
             f"{source}: no {checkpoint.family} model has this configuration ({_line(error)})."
         ) from error
     return model
+
+
+def _leave_out(model: MaskModel, starts: tuple[str, ...]) -> None:
+    """Take out of a model the modules and tensors whose names start so."""
+    # Children before their parents; modules whole, because a batch norm cannot load without its tensors.
+    modules = [name for name, _ in model.named_modules() if f"{name}.".startswith(starts)]
+    for name in reversed(modules):
+        owner, _, leaf = name.rpartition(".")
+        delattr(model.get_submodule(owner), leaf)
+    for name in [key for key in model.state_dict() if key.startswith(starts)]:
+        owner, _, leaf = name.rpartition(".")
+        delattr(model.get_submodule(owner), leaf)
 
 
 def _allocate(model: Any) -> None:  # noqa: ANN401
