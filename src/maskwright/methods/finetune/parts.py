@@ -41,7 +41,7 @@ PARTS = {
 def learning_groups(
     model: MaskModel, train: Literal["hq", "decoder", "all"], encoder_rate: float
 ) -> list[ParameterGroup]:
-    """The groups that learn; vectors (biases, norms, tokens) are spared weight decay.
+    """The groups that learn; vectors (biases, norms, tokens) and attention's biases are spared weight decay.
 
     Raises:
         ConfigError: train = "hq" for a family without HQ layers.
@@ -82,7 +82,10 @@ def encoder_signature(model: MaskModel) -> str:
 
 
 def _by_decay(name: str, parameters: dict[str, nn.Parameter], scale: float) -> list[ParameterGroup]:
-    matrices = {key: p for key, p in parameters.items() if p.ndim > 1 and "token" not in key}
+    spared = ("token", "attention_biases")
+    matrices = {
+        key: p for key, p in parameters.items() if p.ndim > 1 and not any(name in key for name in spared)
+    }
     vectors = {key: p for key, p in parameters.items() if key not in matrices}
     return [
         group
