@@ -24,7 +24,7 @@ from maskwright.models.segmenter import Segmenter
 from maskwright.types import ByteArray
 
 FAMILIES = [MobileSAM, LightHQSAM]
-GIVEN = {"num_heads": 2, "image_size": 64}
+GIVEN: dict[str, Any] = {"num_heads": 2, "image_size": 64}
 
 
 def published(model: SAM) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -24,8 +24,10 @@ from maskwright.models.tiny_vit import (
     WindowAttention,
 )
 
+Part = TypeVar("Part", bound=nn.Module)
 
-def drawn(module: nn.Module) -> nn.Module:
+
+def drawn(module: Part) -> Part:
     """The module in float64 with weights that none of its parts ignores."""
     torch.manual_seed(0)
     module = module.double().eval()

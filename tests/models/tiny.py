@@ -80,7 +80,7 @@ def tiny(family: type[AnySAM], seed: int = 0) -> AnySAM:
         config["mask_decoder_config"].pop("vit_dim")
     if issubclass(family, MobileSAM):
         config["vision_config"] = tiny_vit_config()
-        if issubclass(family, SAMHQ):
+        if family.has_hq:
             config["mask_decoder_config"]["vit_dim"] = 24
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)  # the frequencies of the positional encoding are drawn when it is made

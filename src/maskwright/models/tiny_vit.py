@@ -164,10 +164,12 @@ class Stage(nn.Module):
         super().__init__()
         width, depth = config.widths[stage], config.depths[stage]
         if stage == 0:
-            blocks: list[nn.Module] = [MBConv(width, int(width * config.expand_ratio)) for _ in range(depth)]
+            blocks: list[nn.Module] = [
+                MBConv(width, round(width * config.expand_ratio)) for _ in range(depth)
+            ]
         else:
             heads, window = config.heads[stage - 1], config.windows[stage - 1]
-            hidden = int(width * config.mlp_ratio)
+            hidden = round(width * config.mlp_ratio)
             blocks = [Block(width, heads, window, hidden) for _ in range(depth)]
         self.blocks = nn.ModuleList(blocks)
         self.downsample: Merging | None = None
