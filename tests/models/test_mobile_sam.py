@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from maskwright.errors import InputError, WeightsError
+from maskwright.io.weights import write_safetensors
 from maskwright.models import keys
-from maskwright.models.checkpoint import read_checkpoint
+from maskwright.models.checkpoint import FORMAT, VERSION, read_checkpoint
 from maskwright.models.convert import write_original, write_transformers
 from maskwright.models.hq_layers import add_hq_layers
 from maskwright.models.mobile_sam import LightHQSAM, MobileSAM
@@ -130,6 +132,28 @@ def test_what_does_not_fit_is_listed(tmp_path: Path, key: str, value: Tensor | N
     with pytest.raises(WeightsError, match=message) as caught:
         load(tmp_path / "changed.pt", **GIVEN)
     assert "changed.pt" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"_target_": "os.system"}, r"unknown keys: 1 \(vision_config\._target_\)"),
+        ({"depths": [1, 100_000, 1, 1]}, "not a possible setting"),
+        ({"depths": [1, 1, 1]}, "no mobile_sam model has this configuration"),
+        ({"heads": [4, 3, 4]}, "shapes do not fit"),
+        ({"image_size": 72}, "no multiple of 16"),
+        ({"widths": [8, 65536, 65536, 65536]}, "shapes do not fit"),
+    ],
+)
+def test_a_wrong_configuration_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    model = tiny(MobileSAM)
+    config = model.config_dict()
+    config["vision_config"] |= change
+    metadata = {"format": FORMAT, "version": VERSION, "family": model.family, "config": json.dumps(config)}
+    write_safetensors(tmp_path / "m.safetensors", model.state_dict(), metadata)
+    with pytest.raises(WeightsError, match=message) as caught:
+        load(tmp_path / "m.safetensors")
+    assert "m.safetensors" in str(caught.value)
 
 
 @pytest.mark.parametrize("side", [0, 8, 100])

@@ -197,7 +197,12 @@ def test_batch_norms_keep_their_statistics_and_learn() -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"image_size": 100}, "no multiple of 16"), ({"depths": [1, 1, 1]}, "must be 4, 4, 3 and 3")],
+    [
+        ({"image_size": 100}, "no multiple of 16"),
+        ({"depths": [1, 1, 1]}, "must be 4, 4, 3 and 3"),
+        ({"heads": [2, 5, 4]}, "heads do not divide"),
+        ({"heads": [2, 0, 4]}, "heads do not divide"),
+    ],
 )
 def test_impossible_sizes(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -64,6 +64,8 @@ class TinyViTConfig:
         lengths = tuple(len(part) for part in (self.widths, self.depths, self.heads, self.windows))
         if lengths != (STAGES, STAGES, STAGES - 1, STAGES - 1):
             raise ValueError(f"widths, depths, heads and windows must be 4, 4, 3 and 3, not {lengths}")
+        if any(not heads or width % heads for width, heads in zip(self.widths[1:], self.heads, strict=True)):
+            raise ValueError(f"{self.heads} heads do not divide the widths {self.widths[1:]}")
         if self.image_size % TOTAL_STRIDE:
             raise ValueError(f"the image size {self.image_size} is no multiple of {TOTAL_STRIDE}")
 
