@@ -65,7 +65,10 @@ def test_nano_is_stored_in_half_precision_and_loaded_in_single(tmp_path: Path) -
     ("change", "message"),
     [
         ({"version": "2"}, "checkpoint version '2', but this release reads '1'"),
-        ({"family": "yolo"}, "unknown family 'yolo'; known are sam, sam_hq, sam2, nano"),
+        (
+            {"family": "yolo"},
+            "unknown family 'yolo'; known are sam, sam_hq, sam2, mobile_sam, mobile_sam_hq, nano",
+        ),
         ({"config": "{"}, "is not JSON"),
         ({"config": "[1]"}, "the configuration is a list"),
         ({"config": '{"image_size": 64, "_target_": "os.system"}'}, "no nano model has this configuration"),

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from maskwright.report.evaluation_tables import Comparison, TextTable
 
 PROG = "maskwright evaluate prompted"
-HQ_FAMILIES = ("sam_hq", "nano")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +202,7 @@ def _load(name: str, options: Prompted, plan: Plan) -> ModelPredictor:
         device=options.device,
         offline=options.offline,
     )
-    if plan.protocol == "hq" and plan.hq != "off" and segmenter.model.family not in HQ_FAMILIES:
+    if plan.protocol == "hq" and plan.hq != "off" and not segmenter.model.has_hq:
         raise ConfigError(
             f"{name} is of the family {segmenter.model.family}, which has no HQ token to measure with "
             "--protocol hq. For its own masks under that protocol add --hq off; for a model with the token, "

@@ -1,4 +1,4 @@
-"""`maskwright export`: write labels in the formats of other tools."""
+"""`maskwright export`: write labels in the formats of other tools, and models in the original layouts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from maskwright.cli.commands import dispatch
 from maskwright.cli.common import Common, Session, parse, run
+from maskwright.cli.models import Source, describe, read_source
 from maskwright.errors import FileError
 
 
@@ -30,14 +31,46 @@ class Labels(Common):
     """A file for coco and labelstudio, a folder for the others."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Source):
+    """Write a SAM, SAM-HQ, MobileSAM or Light HQ-SAM with the keys of the original project, for use there.
+
+    Whatever the model was loaded from: its original file, a transformers folder, or our own checkpoint after
+    training.
+    """
+
+    out: Annotated[Positional[Path], tyro.conf.arg(metavar="FILE")]
+    """The file to write: .pth, .pt or .safetensors."""
+    drop_task_prompts: bool = False
+    """Leave out task prompts, for which such a file has no place; the model then knows no tasks."""
+
+
 def main(argv: list[str]) -> int:
     """Run `maskwright export …` and return its exit code."""
-    commands = {"labels": (_main_labels, "Convert labels to the formats of other tools.")}
-    return dispatch("maskwright export", "Write labels in the formats of other tools.", commands, argv)
+    commands = {
+        "labels": (_main_labels, "Convert labels to the formats of other tools."),
+        "checkpoint": (_main_checkpoint, "Write a model in the original project's layout."),
+    }
+    return dispatch("maskwright export", "Write labels and models for other tools.", commands, argv)
 
 
 def _main_labels(argv: list[str]) -> int:
     return run(parse(Labels, argv, prog="maskwright export labels"), labels)
+
+
+def _main_checkpoint(argv: list[str]) -> int:
+    return run(parse(Checkpoint, argv, prog="maskwright export checkpoint"), checkpoint)
+
+
+def checkpoint(options: Checkpoint, session: Session) -> None:
+    """Write a model's file."""
+    from maskwright.models.convert import write_original
+
+    read = read_source(options)
+    dropped = options.drop_task_prompts
+    file = write_original(read, options.out, options.model, drop_task_prompts=dropped)
+    session.print(str(file))
+    session.result.update(describe(read), file=file)
 
 
 def labels(options: Labels, session: Session) -> None:

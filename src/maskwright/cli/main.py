@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("maskwright.cli.evaluate", "Measure a model or a baseline on a dataset."),
     "models": ("maskwright.cli.models", "List, fetch, inspect and convert models."),
     "data": ("maskwright.cli.data", "Check a dataset before training and show what is in it."),
-    "export": ("maskwright.cli.export", "Write labels in the formats of other tools."),
+    "export": ("maskwright.cli.export", "Write labels and models for other tools."),
     "doctor": ("maskwright.cli.doctor", "Say what this machine has and whether everything works on it."),
     "demo": ("maskwright.cli.demo", "Segment real photos in every mode and write a report page."),
 }

@@ -33,7 +33,7 @@ class Source(Common):
     num_heads: int | None = None
     """Attention heads of the decoder, if the file does not tell and they are not eight."""
     image_size: int | None = None
-    """Input side of a SAM 2 file in pixels, if it is not the published 1024."""
+    """Input side of a SAM 2 or MobileSAM file in pixels, if it is not the published 1024."""
     offline: bool = False
     """Never use the network."""
 
@@ -125,7 +125,7 @@ def list_models(options: List, session: Session) -> None:
 
 def info(options: Info, session: Session) -> None:
     """Print what a model holds."""
-    checkpoint = _read(options)
+    checkpoint = read_source(options)
     facts = describe(checkpoint)
     for key, value in facts.items():
         session.print(
@@ -161,10 +161,10 @@ def sizes(checkpoint: Checkpoint) -> list[str]:
         return [f"{key} {value}" for key, value in config.items()]
     vision, decoder = config["vision_config"], config["mask_decoder_config"]
     trunk = vision.get("backbone_config", vision)
-    depth = trunk.get("num_hidden_layers", trunk.get("blocks_per_stage"))
+    depth = trunk.get("num_hidden_layers", trunk.get("blocks_per_stage", trunk.get("depths")))
     return [
         f"image {config['prompt_encoder_config']['image_size']}",
-        f"encoder width {trunk['hidden_size']}",
+        f"encoder width {trunk.get('hidden_size', trunk.get('widths'))}",
         f"blocks {depth}",
         f"decoder width {decoder['hidden_size']}",
         f"decoder heads {decoder['num_attention_heads']}",
@@ -215,7 +215,7 @@ def convert(options: Convert, session: Session) -> None:
     """Write a transformers folder."""
     from maskwright.models.convert import write_transformers
 
-    checkpoint = _read(options)
+    checkpoint = read_source(options)
     dropped = options.drop_task_prompts
     files = write_transformers(checkpoint, options.folder, options.model, drop_task_prompts=dropped)
     for file in files:
@@ -223,7 +223,8 @@ def convert(options: Convert, session: Session) -> None:
     session.result.update(describe(checkpoint), files=files)
 
 
-def _read(options: Source) -> Checkpoint:
+def read_source(options: Source) -> Checkpoint:
+    """The content of the model that the options name."""
     from maskwright.models.registry import read
 
     return read(

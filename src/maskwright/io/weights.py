@@ -94,6 +94,19 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         raise WeightsError(f"cannot write {shown(path)}: {_one_line(error)}.") from error
 
 
+def write_pytorch(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as PyTorch's own file, which its readers open as weights only; whole or not at all.
+
+    Raises:
+        FileError: the folder or the file cannot be written.
+    """
+    make_folder(path.parent)
+    with atomic_path(path) as part:
+        # A clone, because a view would take the whole of its storage with it.
+        torch.save({key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}, part)
+        part.chmod(0o644)
+
+
 def sha256(path: Path) -> str:
     """The file's SHA-256 as 64 hexadecimal digits."""
     with path.open("rb") as stream:

@@ -63,7 +63,7 @@ class FoldedAttention(nn.Module):
         side = self.window or max(height, width)
         grid = (self.window, self.window) if self.window else (height, width)
         if self.window:
-            qkv_BHWC = self._pad(qkv_BHWC, -height % side, -width % side)
+            qkv_BHWC = pad_map(qkv_BHWC, -height % side, -width % side, self.qkv.bias)
         rows, columns = qkv_BHWC.shape[1] // grid[0], qkv_BHWC.shape[2] // grid[1]
         heads = self.num_attention_heads
         parts = qkv_BHWC.view(-1, rows, grid[0], columns, grid[1], 3, heads, qkv_BHWC.shape[3] // heads // 3)
@@ -74,17 +74,6 @@ class FoldedAttention(nn.Module):
         out = out.view(-1, rows, columns, *out.shape[1:]).permute(0, 1, 4, 2, 5, 3, 6)
         out = out.flatten(5).flatten(3, 4).flatten(1, 2)
         return self.proj(out[:, :height, :width]), None
-
-    def _pad(self, qkv_BHWC: Tensor, bottom: int, right: int) -> Tensor:
-        if not (bottom or right):
-            return qkv_BHWC
-        bias: Tensor | None = self.qkv.bias
-        if bias is None:
-            return F.pad(qkv_BHWC, (0, 0, 0, right, 0, bottom))
-        batch, height, width, channels = qkv_BHWC.shape
-        padded = bias.to(qkv_BHWC.dtype).expand(batch, height + bottom, width + right, channels).clone()
-        padded[:, :height, :width] = qkv_BHWC
-        return padded
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """(B, N, H, W, D) each → (B, N, H, W, D)."""
@@ -101,6 +90,18 @@ class FoldedAttention(nn.Module):
         )
         attend = tiled_attention if tiled else folded_attention
         return attend(query, key, value, *tables, self.scale)
+
+
+def pad_map(map_BHWC: Tensor, bottom: int, right: int, fill_C: Tensor | None) -> Tensor:
+    """Add rows and columns that are `fill_C` at each place, or zero."""
+    if not (bottom or right):
+        return map_BHWC
+    if fill_C is None:
+        return F.pad(map_BHWC, (0, 0, 0, right, 0, bottom))
+    batch, height, width, channels = map_BHWC.shape
+    padded = fill_C.to(map_BHWC.dtype).expand(batch, height + bottom, width + right, channels).clone()
+    padded[:, :height, :width] = map_BHWC
+    return padded
 
 
 def relative_table(rel_pos: Tensor, size: int) -> Tensor:

@@ -98,7 +98,8 @@ class MaskModel(nn.Module, ABC):
     """A promptable segmentation model of one family.
 
     Attributes:
-        family: name in the registry ("sam", "sam_hq", "sam2", "nano").
+        family: name in the registry, one of `registry.FAMILIES`.
+        has_hq: whether there is an HQ token.
         image_size: side S of the square input in pixels.
         low_res: side of the decoder's masks.
         resize: how images are brought to the square.
@@ -108,6 +109,7 @@ class MaskModel(nn.Module, ABC):
     """
 
     family: ClassVar[str]
+    has_hq: ClassVar[bool] = False
     resize: Resize = "pad"
     image_size: int
     low_res: int

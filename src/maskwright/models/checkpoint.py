@@ -6,6 +6,7 @@ A layout is recognised by the keys in the file, never by its name:
 |---|---|
 | Meta SAM | `image_encoder.` `prompt_encoder.` `mask_decoder.` |
 | merged SAM-HQ | the same, with `mask_decoder.hf_token.` |
+| MobileSAM, Light HQ-SAM | as SAM and SAM-HQ, with `image_encoder.patch_embed.seq.` |
 | Meta SAM 2 / 2.1 | `image_encoder.trunk.` `sam_mask_decoder.` and memory modules, which are dropped |
 | SAM decoder, SAM-HQ training file, HQ layers only | no prefix; they go on a base model |
 | transformers folder | `config.json` beside safetensors, shards or `pytorch_model.bin` |
@@ -27,13 +28,19 @@ from maskwright.errors import InputError, WeightsError
 from maskwright.io.weights import Weights, read_metadata, read_model_json, read_weights
 from maskwright.models import keys
 from maskwright.models.configs import check_config, check_value
-from maskwright.models.sizes import Tensors, sam2_config, sam_config
+from maskwright.models.sizes import Tensors, early_width, mobile_sam_config, sam2_config, sam_config
 from maskwright.models.task_prompts import TaskPromptSettings
 
 FORMAT, VERSION = "maskwright", "1"
 TASK_PROMPTS = "task_prompts"  # beside the family's own settings in a stored configuration
 NET = "net."
 TRANSFORMERS_FAMILIES = frozenset({"sam", "sam_hq", "sam2"})
+# The family that a SAM's decoder with an HQ token belongs to, by that of its base.
+HQ_OF = {"sam": "sam_hq", "mobile_sam": "mobile_sam_hq"}
+# Families whose weights are below `net.`, with a configuration as transformers writes it.
+NET_FAMILIES = TRANSFORMERS_FAMILIES | {"mobile_sam", "mobile_sam_hq"}
+# What only the image encoder of MobileSAM has.
+TINY_VIT_KEY = "image_encoder.patch_embed.seq.0.c.weight"
 FOLDER_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -49,7 +56,8 @@ class Checkpoint:
     Args:
         family: name of the family that can hold it.
         config: what the family's `from_config` takes.
-        state: its state dict; for SAM, SAM-HQ and SAM 2 these are transformers' keys below `net.`.
+        state: its state dict; for all but nano these are transformers' keys below `net.`, but for TinyViT's,
+            which are the original's.
         layout: what kind of file it was, in words.
         assumed: sizes that no tensor tells and that were taken from the published models.
         dropped: keys left out by rule (SAM 2's memory modules).
@@ -80,7 +88,8 @@ def read_checkpoint(
         path: the file or folder.
         base: the model on which a decoder-only file goes.
         num_heads: attention heads of the decoder, which no original file tells; 8 in all published ones.
-        image_size: input side in pixels, which a SAM 2 file does not tell; 1024 in all published ones.
+        image_size: input side in pixels, which files of SAM 2 and MobileSAM do not tell; 1024 in those
+            published.
 
     Raises:
         WeightsError: unreadable, unknown or incomplete.
@@ -151,6 +160,8 @@ def _read_file(
     try:
         if any(keys.starts_with(key, ["image_encoder.trunk."]) for key in tensors):
             return _meta_sam2(tensors, num_heads, image_size)
+        if TINY_VIT_KEY in tensors:
+            return _mobile_sam(tensors, num_heads, image_size)
         if "image_encoder.pos_embed" in tensors:
             return _meta_sam(tensors, num_heads)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
@@ -165,8 +176,6 @@ def _read_file(
 
 
 def _hint(tensors: Tensors) -> str:
-    if any(key.startswith("image_encoder.patch_embed.seq.") for key in tensors):
-        return " (a MobileSAM or SAM-HQ Tiny encoder, which is not supported)"
     if any(key.startswith("vision_encoder.") for key in tensors):
         return " (transformers' keys: give the folder that holds it and its config.json)"
     return ""
@@ -192,7 +201,7 @@ def _own(path: Path, weights: Weights, part: str | None = None) -> Checkpoint:
     except ValueError as error:
         raise WeightsError(f"{path}: the configuration in its metadata is not JSON.") from error
     tasks = _task_prompts(path, config.pop(TASK_PROMPTS, None)) if isinstance(config, dict) else None
-    if family in TRANSFORMERS_FAMILIES:
+    if family in NET_FAMILIES:
         kind, config = check_config(path, config)
         if kind != family:
             raise WeightsError(f"{path}: says family {family!r}, but its configuration is of {kind!r}.")
@@ -213,10 +222,20 @@ def _task_prompts(path: Path, value: object) -> TaskPromptSettings | None:
 
 def _meta_sam(tensors: Tensors, num_heads: int | None) -> Checkpoint:
     config, assumed = sam_config(tensors, num_heads)
-    hq = "mask_decoder.hf_token.weight" in tensors
-    family, layout = ("sam_hq", "SAM-HQ, merged") if hq else ("sam", "Segment Anything (Meta)")
+    family, layout = ("sam_hq", "SAM-HQ, merged") if _has_hq(tensors) else ("sam", "Segment Anything (Meta)")
     state, names = _renamed(tensors, keys.SAM_RULES)
     return _finish(family, config, state, layout, assumed=assumed, names=names)
+
+
+def _mobile_sam(tensors: Tensors, num_heads: int | None, image_size: int | None) -> Checkpoint:
+    config, assumed = mobile_sam_config(tensors, num_heads, image_size)
+    family, layout = ("mobile_sam_hq", "Light HQ-SAM") if _has_hq(tensors) else ("mobile_sam", "MobileSAM")
+    state, names = _renamed(tensors, keys.MOBILE_SAM_RULES)
+    return _finish(family, config, state, layout, assumed=assumed, names=names)
+
+
+def _has_hq(tensors: Tensors) -> bool:
+    return "mask_decoder.hf_token.weight" in tensors
 
 
 def _meta_sam2(tensors: Tensors, num_heads: int | None, image_size: int | None) -> Checkpoint:
@@ -245,8 +264,9 @@ def _overlay(path: Path, tensors: Tensors, base: Checkpoint | None, num_heads: i
             f"{path}: a decoder without an image encoder ({layout}); "
             "give the SAM model it was trained on as base=."
         )
-    if base.family not in {"sam", "sam_hq"}:
-        raise InputError(f"{path}: its base must be SAM or SAM-HQ, not {base.family}.")
+    plain = next((plain for plain, hq in HQ_OF.items() if base.family in (plain, hq)), None)
+    if plain is None:
+        raise InputError(f"{path}: its base must be SAM, SAM-HQ or MobileSAM, not {base.family}.")
     if base.task_prompts is not None:
         raise InputError(
             f"{path}: its base has task prompts, which belong to the base's own decoder; give one without."
@@ -256,20 +276,20 @@ def _overlay(path: Path, tensors: Tensors, base: Checkpoint | None, num_heads: i
     kept = {key.removeprefix(NET): value for key, value in base.state.items()}
     if has_decoder:
         kept = {key: value for key, value in kept.items() if not key.startswith("mask_decoder.")}
-    family = "sam_hq" if has_hq else "sam"
-    config = _family_config(base.config, family)
+    family = HQ_OF[plain] if has_hq else plain
+    config = family_config(base.config, family)
     if num_heads is not None:
         config["mask_decoder_config"]["num_attention_heads"] = num_heads
     return _finish(family, config, kept | state, layout, assumed=base.assumed, names=names)
 
 
-def _family_config(config: Mapping[str, Any], family: str) -> dict[str, Any]:
-    """The base's configuration for another family: part types change, and SAM-HQ has the encoder's width."""
+def family_config(config: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """A base's configuration for its family with or without HQ, which knows the width of the early map."""
     parts = ("vision_config", "prompt_encoder_config", "mask_decoder_config")
     result = {part: {k: v for k, v in config[part].items() if k != "model_type"} for part in parts}
     result["mask_decoder_config"].pop("vit_dim", None)
-    if family == "sam_hq":
-        result["mask_decoder_config"]["vit_dim"] = result["vision_config"]["hidden_size"]
+    if family in HQ_OF.values():
+        result["mask_decoder_config"]["vit_dim"] = early_width(result["vision_config"])
     return result
 
 

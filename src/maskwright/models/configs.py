@@ -46,15 +46,16 @@ COUNTS = frozenset(
         "num_multimask_outputs",
         "num_point_embeddings",
         "blocks_per_stage",
+        "depths",
     }
 )
 
 
 def check_config(path: Path, config: object) -> tuple[str, Config]:
-    """Check a transformers configuration of SAM, SAM-HQ, SAM 2 or SAM 2 video.
+    """Check a configuration of SAM, SAM-HQ, SAM 2, SAM 2 video or, as we write it, MobileSAM.
 
     Returns:
-        The family, and the configuration with known keys only. In SAM and SAM-HQ the two-way transformer's
+        The family, and the configuration with known keys only. In all but SAM 2 the two-way transformer's
         layer norms get the original's eps: published folders carry transformers' 1e-6, which costs 1e-4.
 
     Raises:
@@ -74,7 +75,7 @@ def check_config(path: Path, config: object) -> tuple[str, Config]:
     clean = _clean(path, config, references[kind], "", unknown)
     if unknown:
         raise WeightsError(f"{path}: refused, the configuration has unknown keys: {listing(unknown)}.")
-    if kind in {"sam", "sam_hq"}:
+    if kind != "sam2":
         clean.setdefault("mask_decoder_config", {})["layer_norm_eps"] = DECODER_EPS
     return kind, clean
 
@@ -94,14 +95,20 @@ def check_value(path: Path, name: str, value: object) -> None:
 
 @cache
 def _references() -> dict[str, Config]:
-    """What transformers writes for each architecture: all keys that may occur, with their defaults."""
+    """What is written for each architecture: all keys that may occur, with their defaults."""
     from transformers.models.sam.configuration_sam import SamConfig
     from transformers.models.sam2.configuration_sam2 import Sam2Config
     from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoConfig
     from transformers.models.sam_hq.configuration_sam_hq import SamHQConfig
 
+    from maskwright.models.tiny_vit import TinyViTConfig
+
     configs = (SamConfig(), SamHQConfig(), Sam2Config(), Sam2VideoConfig())
-    return {str(config.model_type): config.to_dict() for config in configs}
+    known = {str(config.model_type): config.to_dict() for config in configs}
+    for plain, mobile in (("sam", "mobile_sam"), ("sam_hq", "mobile_sam_hq")):
+        own = {"model_type": mobile, "vision_config": TinyViTConfig().to_dict()}
+        known[mobile] = known[plain] | own
+    return known
 
 
 def _image_part(config: Config, references: dict[str, Config]) -> Config:

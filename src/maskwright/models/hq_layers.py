@@ -1,15 +1,14 @@
-"""Give a plain SAM the layers of SAM-HQ, fresh, so that they can be trained (Ke et al. 2023, section 3.2)."""
+"""Give a SAM or MobileSAM the layers of SAM-HQ, fresh, to be trained (Ke et al. 2023, section 3.2)."""
 
 from __future__ import annotations
-
-import copy
 
 import torch
 from torch import nn
 
 from maskwright.errors import InputError
 from maskwright.models.base import MaskModel
-from maskwright.models.sam import SAM
+from maskwright.models.checkpoint import HQ_OF, family_config
+from maskwright.models.registry import family_class
 from maskwright.models.sam_hq import SAMHQ
 from maskwright.models.task_prompts import PREFIX, carry_over
 
@@ -29,23 +28,19 @@ HQ_PREFIXES = tuple(
 
 
 def add_hq_layers(model: MaskModel) -> SAMHQ:
-    """Make a SAM-HQ of a SAM: all weights are SAM's, the HQ layers are new.
+    """Make a SAM-HQ of a SAM, or a Light HQ-SAM of a MobileSAM: all weights are SAM's, the HQ layers are new.
 
     They start as PyTorch makes them, as published, but for the last layer of the HQ token's MLP, which is
     zero. So the HQ logits are zero at first, and in the default mode "sum" the untrained model gives SAM's
     masks, but for the little that one more token changes in the decoder's attention.
 
     Raises:
-        InputError: the model is no plain SAM.
+        InputError: the model is no plain SAM or MobileSAM.
     """
-    if not isinstance(model, SAM) or isinstance(model, SAMHQ):
+    if model.family not in HQ_OF:
         raise InputError(f"HQ layers can be added to a SAM, not to a {model.family}.")
-    config = copy.deepcopy(model.config_dict())
-    config["model_type"] = "sam_hq"
-    config["vision_config"]["model_type"] = "sam_hq_vision_model"
-    config["mask_decoder_config"]["vit_dim"] = config["vision_config"]["hidden_size"]
-    config.pop("architectures", None)
-    made = SAMHQ.from_config(config)
+    family = HQ_OF[model.family]
+    made: SAMHQ = family_class(family, family).from_config(family_config(model.config_dict(), family))
     state = {name: value for name, value in model.state_dict().items() if not name.startswith(PREFIX)}
     missing, unexpected = made.load_state_dict(state, strict=False)
     assert not unexpected, unexpected

@@ -32,7 +32,7 @@ class NamedModel:
     """A model that can be loaded by name.
 
     Args:
-        family: sam, sam_hq, sam2 or nano.
+        family: one of `registry.FAMILIES`.
         parameters: their number, as loaded for images.
         licence: of the weights.
         file: its name in the repository (for nano: in the package).
@@ -48,7 +48,8 @@ class NamedModel:
     sha256: str | None = None
 
 
-# The checksums are of Meta's own files, as recorded independently by several projects (micro-sam among them).
+# The checksums are of the authors' own files, as recorded independently by several projects (micro-sam among
+# them) and, for MobileSAM and Light HQ-SAM, stated by the hub.
 NAMED: dict[str, NamedModel] = {
     "nano": NamedModel(
         "nano",
@@ -84,6 +85,22 @@ NAMED: dict[str, NamedModel] = {
     "sam-hq-vit-b": NamedModel("sam_hq", 94_806_832, "Apache-2.0", "sam_hq_vit_b.pth", "lkeab/hq-sam"),
     "sam-hq-vit-l": NamedModel("sam_hq", 313_676_336, "Apache-2.0", "sam_hq_vit_l.pth", "lkeab/hq-sam"),
     "sam-hq-vit-h": NamedModel("sam_hq", 642_686_256, "Apache-2.0", "sam_hq_vit_h.pth", "lkeab/hq-sam"),
+    "sam-hq-vit-tiny": NamedModel(
+        "mobile_sam_hq",
+        10_578_860,
+        "Apache-2.0",
+        "sam_hq_vit_tiny.pth",
+        "lkeab/hq-sam",
+        "0f32c075ccdd870ae54db2f7630e7a0878ede5a2b06d05d6fe02c65a82fb7196",
+    ),
+    "mobile-sam": NamedModel(
+        "mobile_sam",
+        10_130_348,
+        "Apache-2.0",
+        "mobile_sam.pt",
+        "dhkim2810/MobileSAM",
+        "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+    ),
     "sam2.1-tiny": NamedModel(
         "sam2",
         31_440_721,

@@ -1,6 +1,7 @@
 """From the original checkpoints' key names to those of transformers, and which keys belong to what.
 
-Originals: segment-anything (Meta), sam-hq (SysCV), sam2 (Meta). An MLP of three linear layers is
+Originals: segment-anything (Meta), sam-hq (SysCV), MobileSAM (whose encoder keeps its names here), sam2
+(Meta). An MLP of three linear layers is
 `layers.0`, `layers.1`, `layers.2` there and `proj_in`, `layers.0`, `proj_out` in transformers.
 """
 
@@ -13,6 +14,9 @@ Rules = Sequence[tuple[str, str]]
 
 SHARED_POSITION = "shared_image_embedding.positional_embedding"
 PROMPT_POSITION = "prompt_encoder.shared_embedding.positional_embedding"
+
+# What batch norms measured, rather than learned.
+BATCH_STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 
 # What SAM 2 needs for video only; an image model has no place for it.
 SAM2_MEMORY = (
@@ -54,6 +58,19 @@ _MLP: Rules = (
     (r"\.layers\.2\.", ".proj_out."),
 )
 _THREE_LAYER_MLP = r"(iou_prediction_head|hq_mask_mlp|pred_obj_score_head|output_hypernetworks_mlps\.\d+)\."
+_NORMS: Rules = (
+    (r"\.norm1\.", ".layer_norm1."),
+    (r"\.norm2\.", ".layer_norm2."),
+    (r"\.norm3\.", ".layer_norm3."),
+    (r"\.norm4\.", ".layer_norm4."),
+    (r"\.norm_final_attn\.", ".layer_norm_final_attn."),
+)
+_NECK: Rules = (
+    (r"neck\.0\.", "neck.conv1."),
+    (r"neck\.1\.", "neck.layer_norm1."),
+    (r"neck\.2\.", "neck.conv2."),
+    (r"neck\.3\.", "neck.layer_norm2."),
+)
 _PROMPT: Rules = (
     (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", SHARED_POSITION),
     (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
@@ -79,17 +96,17 @@ _DECODER: Rules = (
     (r"embedding_maskfeature\.1\.", "mask_norm."),
     (r"embedding_maskfeature\.3\.", "mask_conv2."),
 )
-SAM_RULES: Rules = (
+MOBILE_SAM_RULES: Rules = (
     (r"^image_encoder\.", "vision_encoder."),
-    (r"^vision_encoder\.blocks\.", "vision_encoder.layers."),
-    (r"patch_embed\.proj\.", "patch_embed.projection."),
-    (r"neck\.0\.", "neck.conv1."),
-    (r"neck\.1\.", "neck.layer_norm1."),
-    (r"neck\.2\.", "neck.conv2."),
-    (r"neck\.3\.", "neck.layer_norm2."),
-    (r"\.norm", ".layer_norm"),
+    *_NORMS,
+    *_NECK,
     *_PROMPT,
     *_DECODER,
+)
+SAM_RULES: Rules = (
+    *MOBILE_SAM_RULES,
+    (r"^vision_encoder\.blocks\.", "vision_encoder.layers."),
+    (r"patch_embed\.proj\.", "patch_embed.projection."),
 )
 SAM2_RULES: Rules = (
     (r"^sam_mask_decoder\.", "mask_decoder."),
@@ -117,6 +134,23 @@ def rename(key: str, rules: Rules) -> str:
             renamed = re.sub(pattern, replacement, key)
             if renamed != key:
                 return renamed
+    return key
+
+
+def original(name: str, rules: Rules) -> str:
+    """The original key of a transformers name: `rename` undone, the last rule first.
+
+    Only for rules that are plain text but for an anchor, as those of SAM and MobileSAM are.
+    """
+    undone = [(replacement, pattern) for pattern, replacement in reversed(rules)]
+    if re.search(_THREE_LAYER_MLP, name):
+        layer = next((rule for rule in _MLP if rule[1] in name), None)
+        undone = [] if layer is None else [(layer[1], layer[0]), *undone]
+    key = name
+    for replacement, pattern in undone:
+        start = "^" if pattern.startswith("^") else ""
+        key = re.sub(start + re.escape(replacement), pattern.strip("^$").replace("\\", ""), key)
+    assert rename(key, rules) == name, (key, name)
     return key
 
 

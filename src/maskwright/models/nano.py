@@ -244,6 +244,7 @@ class Nano(MaskModel):
     """The whole model; `config.image_size` may differ from the one in training."""
 
     family = "nano"
+    has_hq = True
 
     def __init__(self, config: NanoConfig | None = None) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwright.errors import InputError, WeightsError
 from maskwright.io.weights import FLOATS, write_safetensors
@@ -21,20 +21,20 @@ from maskwright.models.base import MaskModel
 from maskwright.models.checkpoint import (
     FORMAT,
     NET,
+    NET_FAMILIES,
     TASK_PROMPTS,
-    TRANSFORMERS_FAMILIES,
     VERSION,
     Checkpoint,
     read_checkpoint,
 )
 from maskwright.models.hub import NAMED, locate
-from maskwright.models.keys import PROMPT_POSITION, SHARED_POSITION, listing
+from maskwright.models.keys import BATCH_STATISTICS, PROMPT_POSITION, SHARED_POSITION, listing
 from maskwright.models.segmenter import Segmenter
 from maskwright.models.task_prompts import add_task_prompts
 from maskwright.runtime import choose_device
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-FAMILIES = ("sam", "sam_hq", "sam2", "nano")
+FAMILIES = ("sam", "sam_hq", "sam2", "mobile_sam", "mobile_sam_hq", "nano")
 
 
 def load(
@@ -53,7 +53,7 @@ def load(
         name_or_path: a name (`maskwright models list`), file, folder, or hub id ("facebook/sam-vit-base").
         base: for decoder-only files: the SAM they were trained on, as name or path.
         num_heads: attention heads of the decoder, where the file does not tell and they are not eight.
-        image_size: input side in pixels of a SAM 2 file, where it is not the published 1024.
+        image_size: input side in pixels of a SAM 2 or MobileSAM file, where it is not the published 1024.
         device: auto, cpu, cuda, cuda:1 or mps.
         dtype: arithmetic of the forward pass: float32 (default), bfloat16 or float16; weights stay float32.
         offline: never use the network.
@@ -98,29 +98,46 @@ def build(checkpoint: Checkpoint, source: str, *, leave_out: tuple[str, ...] = (
     Raises:
         WeightsError: keys are missing or left over, or a shape or type does not fit; `source` is named.
     """
+    # Shapes alone at first: what does not fit is refused before it takes memory, and what fits need
+    # not be filled with random numbers (five seconds for a ViT-H). Nano is small.
+    on_meta = checkpoint.family in NET_FAMILIES
+    with torch.device("meta") if on_meta else nullcontext():
+        model = _from_config(checkpoint, source)
+    if leave_out:
+        _leave_out(model, leave_out)
+    check_state(model.state_dict(), checkpoint, source)
+    if on_meta:
+        _allocate(model)
+    model.load_state_dict(checkpoint.state, strict=True)
+    return model
+
+
+def _from_config(checkpoint: Checkpoint, source: str) -> MaskModel:
+    """The model that a checkpoint's configuration calls for, on the device in force."""
     family = family_class(checkpoint.family, source)
-    on_meta = checkpoint.family in TRANSFORMERS_FAMILIES
     try:
-        # Shapes alone at first: what does not fit is refused before it takes memory, and what fits need
-        # not be filled with random numbers (five seconds for a ViT-H). Our own families are small.
-        with torch.device("meta") if on_meta else nullcontext():
-            model: MaskModel = family.from_config(checkpoint.config)
-            if checkpoint.task_prompts is not None:
-                add_task_prompts(model, **vars(checkpoint.task_prompts))
+        model: MaskModel = family.from_config(checkpoint.config)
+        if checkpoint.task_prompts is not None:
+            add_task_prompts(model, **vars(checkpoint.task_prompts))
     except (
         Exception
     ) as error:  # a configuration is from outside, and transformers' checks have their own errors
         raise WeightsError(
             f"{source}: no {checkpoint.family} model has this configuration ({_line(error)})."
         ) from error
-    for name in [key for key in model.state_dict() if leave_out and key.startswith(leave_out)]:
+    return model
+
+
+def _leave_out(model: MaskModel, starts: tuple[str, ...]) -> None:
+    """Take out of a model the modules and tensors whose names start so."""
+    # Children before their parents; modules whole, because a batch norm cannot load without its tensors.
+    modules = [name for name, _ in model.named_modules() if f"{name}.".startswith(starts)]
+    for name in reversed(modules):
         owner, _, leaf = name.rpartition(".")
         delattr(model.get_submodule(owner), leaf)
-    check_state(model.state_dict(), checkpoint, source)
-    if on_meta:
-        _allocate(model)
-    model.load_state_dict(checkpoint.state, strict=True)
-    return model
+    for name in [key for key in model.state_dict() if key.startswith(starts)]:
+        owner, _, leaf = name.rpartition(".")
+        delattr(model.get_submodule(owner), leaf)
 
 
 def _allocate(model: Any) -> None:  # noqa: ANN401
@@ -173,10 +190,14 @@ def stored_config(model: MaskModel) -> dict[str, Any]:
 
 
 def count_parameters(checkpoint: Checkpoint) -> int:
-    """How many numbers a checkpoint holds; the positional matrix, which two keys share, counts once."""
+    """How many numbers a checkpoint holds; the positional matrix, which two keys share, counts once.
+
+    What batch norms measured does not count.
+    """
     state = checkpoint.state
     shared = state.get(f"{NET}{PROMPT_POSITION}") if f"{NET}{SHARED_POSITION}" in state else None
-    return sum(tensor.numel() for tensor in state.values()) - (0 if shared is None else shared.numel())
+    counted = (tensor for key, tensor in state.items() if not key.endswith(BATCH_STATISTICS))
+    return sum(tensor.numel() for tensor in counted) - (0 if shared is None else shared.numel())
 
 
 def family_class(family: str, source: str) -> Any:  # noqa: ANN401
@@ -197,6 +218,14 @@ def family_class(family: str, source: str) -> Any:  # noqa: ANN401
         from maskwright.models.sam2 import SAM2
 
         return SAM2
+    if family == "mobile_sam":
+        from maskwright.models.mobile_sam import MobileSAM
+
+        return MobileSAM
+    if family == "mobile_sam_hq":
+        from maskwright.models.mobile_sam import LightHQSAM
+
+        return LightHQSAM
     if family == "nano":
         from maskwright.models.nano import Nano
 
@@ -226,15 +255,9 @@ def skeleton(checkpoint: Checkpoint, source: str) -> dict[str, Tensor]:
     Raises:
         WeightsError: no model has this configuration; `source` is named.
     """
-    config, model = net_class(checkpoint.family)
-    try:
-        with torch.device("meta"):
-            net: nn.Module = model(config(**checkpoint.config))
-    except Exception as error:  # transformers' validation has its own errors
-        raise WeightsError(
-            f"{source}: no {checkpoint.family} model has this configuration ({_line(error)})."
-        ) from error
-    return {f"{NET}{key}": value for key, value in net.state_dict().items()}
+    with torch.device("meta"):
+        state: dict[str, Tensor] = _from_config(checkpoint, source).state_dict()
+    return state
 
 
 def check_state(expected: Mapping[str, Tensor], checkpoint: Checkpoint, source: str) -> None:

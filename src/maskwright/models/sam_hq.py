@@ -30,6 +30,7 @@ class SAMHQ(SAM):
     """
 
     family: ClassVar[str] = "sam_hq"
+    has_hq: ClassVar[bool] = True
     config_class: ClassVar[type[PreTrainedConfig]] = SamHQConfig
     net_class: ClassVar[type[PreTrainedModel]] = SamHQModel
 

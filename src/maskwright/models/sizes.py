@@ -1,11 +1,13 @@
 """Read a model's sizes off the shapes of its tensors, in the original key layout.
 
-Every function gives the dict from which transformers builds the same architecture. What a tensor
-cannot tell is taken from the published models, and named in the second value, the assumptions.
+Every function gives the dict from which transformers, or for MobileSAM `models.mobile_sam`, builds the same
+architecture. What a tensor cannot tell is taken from the published models, and named in the second value, the
+assumptions.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from itertools import pairwise
@@ -33,18 +35,41 @@ SAM2_GLOBAL: dict[tuple[int, ...], tuple[int, ...]] = {
     (2, 3, 16, 3): (12, 16, 20),
     (2, 6, 36, 4): (23, 33, 43),
 }
+MOBILE_PUBLISHED_SIDE, MOBILE_STRIDE = 1024, 16
 SAM2_PUBLISHED_SIDE, SAM2_OTHER_SIDE = 1024, 256
 
 
 def sam_config(tensors: Tensors, num_heads: int | None) -> tuple[Config, tuple[str, ...]]:
     """Sizes of a Meta SAM or merged SAM-HQ checkpoint; only the decoder's head count is assumed."""
     vision = _sam_vision(tensors)
+    return _with_sam_decoder(tensors, vision, vision["patch_size"], num_heads)
+
+
+def mobile_sam_config(
+    tensors: Tensors, num_heads: int | None, image_size: int | None
+) -> tuple[Config, tuple[str, ...]]:
+    """Sizes of a MobileSAM or Light HQ-SAM checkpoint, and what had to be assumed."""
+    vision = _tiny_vit(tensors, MOBILE_PUBLISHED_SIDE if image_size is None else image_size)
+    config, assumed = _with_sam_decoder(tensors, vision, MOBILE_STRIDE, num_heads)
+    return config, assumed if image_size is not None else (*assumed, f"image size {MOBILE_PUBLISHED_SIDE}")
+
+
+def early_width(vision: Config) -> int:
+    """Channels of the early map that the HQ token's layers take, by the encoder's configuration."""
+    # TinyViT's second stage hands it on at the width of the third.
+    width: int = vision["widths"][2] if "widths" in vision else vision["hidden_size"]
+    return width
+
+
+def _with_sam_decoder(
+    tensors: Tensors, vision: Config, patch_size: int, num_heads: int | None
+) -> tuple[Config, tuple[str, ...]]:
     hidden = tensors["prompt_encoder.no_mask_embed.weight"].shape[1]
     decoder, assumed = _decoder(tensors, "mask_decoder.", "mlp.lin1.weight", num_heads)
     decoder["layer_norm_eps"] = DECODER_EPS
     if "mask_decoder.compress_vit_feat.0.weight" in tensors:
         decoder["vit_dim"] = tensors["mask_decoder.compress_vit_feat.0.weight"].shape[0]
-    prompt = _prompt(tensors, "prompt_encoder.", hidden, vision["image_size"], vision["patch_size"])
+    prompt = _prompt(tensors, "prompt_encoder.", hidden, vision["image_size"], patch_size)
     return {"vision_config": vision, "prompt_encoder_config": prompt, "mask_decoder_config": decoder}, assumed
 
 
@@ -103,6 +128,30 @@ def _sam_vision(tensors: Tensors) -> Config:
         "global_attn_indexes": [i for i, span in enumerate(spans) if span == grid],
         "num_pos_feats": tensors["prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"].shape[1],
         "mlp_dim": tensors[f"{first}mlp.lin1.weight"].shape[0],
+    }
+
+
+def _tiny_vit(tensors: Tensors, image_size: int) -> Config:
+    if image_size < MOBILE_STRIDE or image_size % MOBILE_STRIDE:
+        raise InputError(f"image_size={image_size}: a MobileSAM takes a multiple of {MOBILE_STRIDE}.")
+    layers = "image_encoder.layers."
+    stages = range(_count(tensors, layers))
+    # A convolution of the first stage, and the layer norms before attention of the others.
+    narrow = tensors[f"{layers}0.blocks.0.conv1.c.weight"]
+    widths = [tensors[f"{layers}{stage}.blocks.0.attn.norm.weight"].shape[0] for stage in stages[1:]]
+    biases = [tensors[f"{layers}{stage}.blocks.0.attn.attention_biases"] for stage in stages[1:]]
+    hidden = tensors[f"{layers}1.blocks.0.mlp.fc1.weight"].shape[0]
+    return {
+        "image_size": image_size,
+        "widths": [narrow.shape[1], *widths],
+        "depths": [_count(tensors, f"{layers}{stage}.blocks.") for stage in stages],
+        "heads": [table.shape[0] for table in biases],
+        "windows": [math.isqrt(table.shape[1]) for table in biases],
+        "mlp_ratio": hidden / widths[0],
+        "expand_ratio": narrow.shape[0] / narrow.shape[1],
+        "output_channels": tensors["image_encoder.neck.0.weight"].shape[0],
+        "num_pos_feats": tensors["prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"].shape[1],
+        "classes": tensors["image_encoder.head.weight"].shape[0],
     }
 
 

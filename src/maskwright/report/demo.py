@@ -135,13 +135,9 @@ def run_demo(segmenter: Segmenter, photos: Sequence[DemoPhoto]) -> Iterator[Phot
 
 def _modes(segmenter: Segmenter) -> list[Callable[[_Desk], Answer]]:
     modes: list[Callable[[_Desk], Answer]] = [_box, _click, _clicks, _corrected, _rough_mask, _several]
-    if _has_hq(segmenter):
+    if segmenter.model.has_hq:
         modes += [partial(_hq, mode="off"), partial(_hq, mode="only")]
     return modes
-
-
-def _has_hq(segmenter: Segmenter) -> bool:
-    return segmenter.model.family in ("sam_hq", "nano")
 
 
 # The modes, in the report's order.

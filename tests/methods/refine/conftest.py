@@ -9,12 +9,13 @@ from methods.squares import make_squares
 from models.tiny import tiny
 from tiny import save_tiny_model
 
+from maskwright.models.mobile_sam import LightHQSAM
 from maskwright.models.registry import load, save
 from maskwright.models.sam import SAM
 from maskwright.models.sam_hq import SAMHQ
 from maskwright.models.segmenter import Segmenter
 
-FAMILIES = ("sam", "sam_hq", "sam2", "nano")
+FAMILIES = ("sam", "sam_hq", "sam2", "mobile_sam_hq", "nano")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small model with random weights of each family that needs no golden file."""
     folder = tmp_path_factory.mktemp("models")
-    made = {family.family: save(tiny(family), folder / family.family) for family in (SAM, SAMHQ)}
+    made = {family.family: save(tiny(family), folder / family.family) for family in (SAM, SAMHQ, LightHQSAM)}
     return {**made, "nano": save_tiny_model(folder)}
 
 

@@ -19,6 +19,7 @@ from maskwright.methods.finetune.loss import Targets, decoder_losses
 from maskwright.methods.finetune.parts import learning_groups
 from maskwright.methods.finetune.validation import evaluate_held_out
 from maskwright.models.base import MaskModel
+from maskwright.models.checkpoint import HQ_OF
 from maskwright.models.hq_layers import add_hq_layers
 from maskwright.models.registry import load, save
 
@@ -116,11 +117,11 @@ def open_data(settings: FinetuneSettings) -> tuple[Dataset, Dataset | None]:
 
 
 def starting_model(settings: FinetuneSettings) -> MaskModel:
-    """The model to start from, on the CPU; a plain SAM gets HQ layers where these are to learn."""
+    """The model to start from, on the CPU; a SAM or MobileSAM gets HQ layers where these are to learn."""
     model = load(
         settings.model, base=settings.base, num_heads=settings.num_heads, device="cpu", dtype="float32"
     ).model
-    if settings.train == "hq" and model.family == "sam":
+    if settings.train == "hq" and model.family in HQ_OF:
         return add_hq_layers(model)
     return model
 

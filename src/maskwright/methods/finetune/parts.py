@@ -31,6 +31,8 @@ class Parts:
 PARTS = {
     "sam": Parts(("net.vision_encoder.",)),
     "sam_hq": Parts(("net.vision_encoder.",), HQ_PREFIXES),
+    "mobile_sam": Parts(("net.vision_encoder.",)),
+    "mobile_sam_hq": Parts(("net.vision_encoder.",), HQ_PREFIXES),
     "sam2": Parts(("net.vision_encoder.", "net.no_memory_embedding", "net.mask_decoder.conv_s")),
     "nano": Parts(("encoder.",), ("decoder.hq_kernel.", "decoder.hq_mix.")),
 }
@@ -39,7 +41,7 @@ PARTS = {
 def learning_groups(
     model: MaskModel, train: Literal["hq", "decoder", "all"], encoder_rate: float
 ) -> list[ParameterGroup]:
-    """The groups that learn; vectors (biases, norms, tokens) are spared weight decay.
+    """The groups that learn; vectors (biases, norms, tokens) and attention's biases are spared weight decay.
 
     Raises:
         ConfigError: train = "hq" for a family without HQ layers.
@@ -52,7 +54,7 @@ def learning_groups(
         if not parts.hq:
             raise ConfigError(
                 f'a {model.family} has no HQ layers: use train = "decoder" or "all", or start from a SAM-HQ, '
-                "a SAM or nano."
+                "a SAM, a MobileSAM or nano."
             )
         return _by_decay("hq", {name: p for name, p in named.items() if name.startswith(parts.hq)}, 1.0)
     groups = _by_decay("decoder", {name: p for name, p in named.items() if name not in encoder}, 1.0)
@@ -80,7 +82,10 @@ def encoder_signature(model: MaskModel) -> str:
 
 
 def _by_decay(name: str, parameters: dict[str, nn.Parameter], scale: float) -> list[ParameterGroup]:
-    matrices = {key: p for key, p in parameters.items() if p.ndim > 1 and "token" not in key}
+    spared = ("token", "attention_biases")
+    matrices = {
+        key: p for key, p in parameters.items() if p.ndim > 1 and not any(name in key for name in spared)
+    }
     vectors = {key: p for key, p in parameters.items() if key not in matrices}
     return [
         group

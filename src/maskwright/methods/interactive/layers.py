@@ -28,6 +28,9 @@ _VIT = Depth("net.vision_encoder.layers.", ("net.vision_encoder.neck.",))
 DEPTHS = {
     "sam": _VIT,
     "sam_hq": _VIT,
+    # Of TinyViT the four stages.
+    "mobile_sam": _VIT,
+    "mobile_sam_hq": _VIT,
     "sam2": Depth(
         "net.vision_encoder.backbone.blocks.",
         ("net.vision_encoder.neck.", "net.no_memory_embedding", "net.mask_decoder."),
