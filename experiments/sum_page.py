@@ -100,7 +100,7 @@ images; "±" is the standard deviation between seeds.
 
 
 def in_short(gaps: Sequence[dict[str, Any]]) -> str:
-    """Of each pair of methods, in how many of the lines below the interval of the difference leaves out zero."""
+    """Of each pair of methods, in how many lines below the difference is sure not to be zero."""
     pairs = dict.fromkeys((row["one"], row["other"]) for row in gaps)
     lines = heading("of IoU and boundary IoU, all prompts and data", list(TITLES.values()))
     for one, other in pairs:
