@@ -9,7 +9,7 @@ A layout is recognised by the keys in the file, never by its name:
 | Meta SAM 2 / 2.1 | `image_encoder.trunk.` `sam_mask_decoder.` and memory modules, which are dropped |
 | SAM decoder, SAM-HQ training file, HQ layers only | no prefix; they go on a base model |
 | transformers folder | `config.json` beside safetensors, shards or `pytorch_model.bin` |
-| our own | safetensors metadata with format "maskwright", family and config |
+| our own | safetensors metadata with format "maskwright", family and config; a `part` alone goes on a base |
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from maskwright.errors import InputError, WeightsError
 from maskwright.io.weights import Weights, read_metadata, read_model_json, read_weights
 from maskwright.models import keys
 from maskwright.models.configs import check_config, check_value
+from maskwright.models.parts import PART_NAMES, on_base
 from maskwright.models.sizes import Tensors, sam2_config, sam_config
 from maskwright.models.task_prompts import TaskPromptSettings
 
@@ -147,7 +148,9 @@ def _read_file(
     weights = read_weights(path)
     tensors = weights.tensors
     if weights.metadata.get("format") == FORMAT:
-        return _own(path, weights)
+        part = next((name for name in PART_NAMES if name == weights.metadata.get("part")), None)
+        held = _own(path, weights, part)
+        return held if part is None else on_base(path, part, held, base)
     try:
         if any(keys.starts_with(key, ["image_encoder.trunk."]) for key in tensors):
             return _meta_sam2(tensors, num_heads, image_size)

@@ -29,6 +29,7 @@ from maskwright.models.checkpoint import (
 )
 from maskwright.models.hub import NAMED, locate
 from maskwright.models.keys import PROMPT_POSITION, SHARED_POSITION, listing
+from maskwright.models.parts import Part, only
 from maskwright.models.segmenter import Segmenter
 from maskwright.models.task_prompts import add_task_prompts
 from maskwright.runtime import choose_device
@@ -51,7 +52,7 @@ def load(
 
     Args:
         name_or_path: a name (`maskwright models list`), file, folder, or hub id ("facebook/sam-vit-base").
-        base: for decoder-only files: the SAM they were trained on, as name or path.
+        base: for files that hold a part (encoder, decoder, HQ layers): the model they go on, by name or path.
         num_heads: attention heads of the decoder, where the file does not tell and they are not eight.
         image_size: input side in pixels of a SAM 2 file, where it is not the published 1024.
         device: auto, cpu, cuda, cuda:1 or mps.
@@ -134,7 +135,11 @@ def _allocate(model: Any) -> None:  # noqa: ANN401
 
 
 def save(
-    model_or_segmenter: MaskModel | Segmenter, path: str | Path, *, dtype: torch.dtype | None = None
+    model_or_segmenter: MaskModel | Segmenter,
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    part: Part | None = None,
 ) -> Path:
     """Write our own checkpoint: one safetensors file with family and configuration in its metadata.
 
@@ -142,6 +147,7 @@ def save(
         model_or_segmenter: what to save.
         path: a `.safetensors` file, or a folder that gets `model.safetensors`.
         dtype: store floats in this type, such as torch.float16; as they are by default.
+        part: store only the image encoder, the decoder or the HQ layers; `load` puts them on a `base`.
 
     Returns:
         The file.
@@ -154,6 +160,9 @@ def save(
     if target.suffix != ".safetensors":
         target = target / "model.safetensors"
     state: dict[str, Tensor] = model.state_dict()
+    if part is not None:
+        state = only(model.family, part, state)
+        assert state, f"a {model.family} has no {part}"
     if dtype is not None:
         state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
     metadata = {
@@ -162,6 +171,8 @@ def save(
         "family": model.family,
         "config": json.dumps(stored_config(model), sort_keys=True),
     }
+    if part is not None:
+        metadata["part"] = part
     write_safetensors(target, state, metadata)
     return target
 
