@@ -33,7 +33,8 @@ def fresh_model(
 
     Args:
         name_or_path: gives the architecture; of SAM and SAM-HQ by name, no file is needed.
-        base, num_heads: as for `registry.load`.
+        base: for files that hold a part: the model they go on.
+        num_heads: attention heads of the decoder, where the file does not tell.
         image_size: side of the square input in pixels, a multiple of 32; None: the architecture's own.
 
     Raises:

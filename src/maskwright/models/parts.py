@@ -105,7 +105,9 @@ def on_base(path: Path, part: Part, held: Checkpoint, base: Checkpoint | None) -
         raise InputError(f"{path}: the {what} does not go on a {base.family}; give another base.")
     differing = sorted(_differing(held.config, base.config, ""))
     if differing:
-        raise InputError(f"{path}: the {what} of another architecture: the base has another {listing(differing)}.")
+        raise InputError(
+            f"{path}: the {what} of another architecture: the base has another {listing(differing)}."
+        )
     kept = {name: value for name, value in base.state.items() if part_of(base.family, name) != part}
     whole = held if part == "hq" else base
     return replace(

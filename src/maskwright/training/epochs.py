@@ -51,7 +51,9 @@ class Epochs:
         if most := self.method.settings.keep_models:
             known = [path for path in self.folder.epochs.iterdir() if path.name.isdigit()]
             # Newer ones are from before a resumption and will be written again.
-            older = sorted((path for path in known if int(path.name) <= epoch), key=lambda path: int(path.name))
+            older = sorted(
+                (path for path in known if int(path.name) <= epoch), key=lambda path: int(path.name)
+            )
             for path in older[:-most]:
                 _remove(path)
         return [folder]

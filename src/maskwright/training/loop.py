@@ -59,7 +59,8 @@ def train(method: Method, out: Path, *, quiet: bool = False) -> Outcome:
     """Train a method in a folder, or go on where an earlier call with the same settings stopped.
 
     The folder gets `settings.toml`, `run.json`, `log.jsonl`, `epochs.csv`, `training_metrics.json`,
-    `epoch_stats.csv`, `tensorboard/`, `checkpoints/`, `epochs/` where models of epochs are kept, and at the end `curves.png`, `result.json` and `model/`.
+    `epoch_stats.csv`, `tensorboard/`, `checkpoints/`, `epochs/` where models of epochs are kept, and at the
+    end `curves.png`, `result.json` and `model/`.
 
     Raises:
         ConfigError: the folder holds a run with other settings.

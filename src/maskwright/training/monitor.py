@@ -58,7 +58,7 @@ class EpochMonitor:
         self.busy, self.total = _cpu_seconds()
 
     def read(self) -> dict[str, float]:
-        """Mean CPU use since the last reading (percent), and the rest at this moment (MB and GB of 2^20, 2^30).
+        """Mean CPU use since the last reading (percent), the rest at this moment (MB: 2^20, GB: 2^30 bytes).
 
         GPUs are all of the machine, by the driver's numbers; what one does not tell is left out.
         """

@@ -1,5 +1,6 @@
-"""A run's records: `log.jsonl` (one line an interval), `epochs.csv` and `training_metrics.json` (one row an
-evaluation), TensorBoard.
+"""A run's records: `log.jsonl` (one line an interval), two tables (one row an evaluation), TensorBoard.
+
+The tables are `epochs.csv`, with everything, and `training_metrics.json`, with losses and validation figures.
 """
 
 from __future__ import annotations

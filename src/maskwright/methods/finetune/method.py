@@ -53,7 +53,7 @@ class Finetune(Method):
         self.model: MaskModel = self.start()
         if settings.hq_only and not PARTS[self.model.family].hq:
             raise ConfigError(
-                f"a {self.model.family} has no HQ token to train: set add_hq for a SAM, or start from a SAM-HQ."
+                f"a {self.model.family} has no HQ token to train: set add_hq for a SAM, or use a SAM-HQ."
             )
         self.cache: EmbeddingCache | None = None
         if settings.embeddings_stay:

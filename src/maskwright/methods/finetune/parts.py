@@ -16,7 +16,6 @@ from maskwright.models.base import Features, MaskModel
 from maskwright.models.parts import PARTS, part_of
 from maskwright.models.sam_hq import SAMHQ
 
-
 # Names that a user can freeze beside patterns of parameter names.
 FREEZABLE = ("encoder", "encoder.blocks.A-B", "prompt_encoder", "decoder", "hq")
 
@@ -88,7 +87,9 @@ def named_parameters(family: str, what: str, names: Collection[str]) -> set[str]
         found = {name for name in names if fnmatchcase(name, what)}
     if not found:
         known = f"use {', '.join(FREEZABLE)}, or a pattern of parameter names with *"
-        raise ConfigError(f"freeze: {what!r} names nothing in this {family}; {known}.{suggestion(what, FREEZABLE)}")
+        raise ConfigError(
+            f"freeze: {what!r} names nothing in this {family}; {known}.{suggestion(what, FREEZABLE)}"
+        )
     return found
 
 
