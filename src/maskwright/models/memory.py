@@ -108,7 +108,7 @@ class _Recorder(TorchDispatchMode):
     """Notes each storage that an operation makes, and the modules inside which it was made."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.stack: list[str] = [""]
         self.alive: dict[int, tuple[str, int]] = {}
         self.now = self.most = 0
@@ -173,7 +173,7 @@ class _Recorder(TorchDispatchMode):
 
 
 def _storage_key(value: Tensor) -> int:
-    return value.untyped_storage()._cdata
+    return int(value.untyped_storage()._cdata)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401

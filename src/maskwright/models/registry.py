@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from maskwright.debug import debug
 from maskwright.errors import InputError, WeightsError
 from maskwright.io.weights import FLOATS, write_safetensors
 from maskwright.models.base import MaskModel
@@ -121,6 +122,12 @@ def build(checkpoint: Checkpoint, source: str, *, leave_out: tuple[str, ...] = (
     if on_meta:
         _allocate(model)
     model.load_state_dict(checkpoint.state, strict=True)
+    debug(
+        lambda: (
+            f"built a {checkpoint.family} of {count_parameters(checkpoint):,} weights from {source} "
+            f"({checkpoint.layout}): input {model.image_size}, masks {model.low_res}"
+        )
+    )
     return model
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from maskwright.data.tasks import TASKS, Task, task_id
+from maskwright.debug import debug, shapes
 from maskwright.errors import InputError, suggestion
 from maskwright.models.base import Decoded, Features, MaskModel
 from maskwright.models.preprocess import ImageLike, preprocess, to_image
@@ -113,6 +114,7 @@ class Segmenter:
         with self._precision():
             features = self.model.encode(torch.stack(inputs).to(self.device))
         features = features.map(lambda part: part.float())
+        debug(lambda: f"encoded {', '.join(f'{i.source} {i.size}' for i in read)}: {shapes(features)}")
         return [
             Embedding(features.map(partial(_one, index=i)), geometry, self.signature, image.source)
             for i, (image, geometry) in enumerate(zip(read, geometries, strict=True))
@@ -238,6 +240,7 @@ class Segmenter:
         with self._precision():
             decoded = decode(features, to_batch(part, geometry, self.device, task))
         masks, iou = select(decoded, how.multimask, how.hq)
+        debug(lambda: f"decoded {shapes(part)}: masks {shapes(masks)}, scores {iou.flatten().tolist()}")
         return list(zip(masks[0].float(), iou[0].float(), decoded.tokens[0].float(), strict=True))
 
     @overload
