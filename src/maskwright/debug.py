@@ -50,5 +50,6 @@ def shapes(value: Any) -> str:  # noqa: ANN401
         return f"[{', '.join(map(shapes, value))}]"
     if isinstance(value, Mapping) or hasattr(value, "__dict__"):
         items = value.items() if isinstance(value, Mapping) else vars(value).items()
-        return ", ".join(f"{name} {shapes(part)}" for name, part in items if part is not None)
+        told = (item for item in items if item[1] is not None and not str(item[0]).startswith("_"))
+        return ", ".join(f"{name} {shapes(part)}" for name, part in told)
     return str(value)

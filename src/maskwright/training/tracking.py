@@ -99,11 +99,8 @@ def metrics_by_name(evaluations: list[Row]) -> dict[str, Any]:
     The figures of the starting model are below "before". What was not measured is None.
     """
     rows = [row for row in evaluations if row["step"]]
-    chosen = [
-        name
-        for name in dict.fromkeys(name for row in evaluations for name in row)
-        if name in ("epoch", "step") or name.startswith(("loss", "val_"))
-    ]
+    known = dict.fromkeys(name for row in evaluations for name in row)
+    chosen = [name for start in ("epoch", "step", "loss", "val_") for name in known if name.startswith(start)]
     before = next((row for row in evaluations if not row["step"]), {})
     return {
         **{NAMES.get(name, name): [row.get(name) for row in rows] for name in chosen},
