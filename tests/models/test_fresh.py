@@ -18,7 +18,10 @@ BOX = PromptBatch(boxes=torch.tensor([[[5.0, 5.0, 50.0, 50.0]]]))
 
 
 def test_every_family_at_another_size(tmp_path: Path, golden_root: Path) -> None:
-    for source in (*(golden_root / name for name in ("sam.pth", "sam_hq.pth", "sam2.pt")), save_tiny_model(tmp_path)):
+    for source in (
+        *(golden_root / name for name in ("sam.pth", "sam_hq.pth", "sam2.pt")),
+        save_tiny_model(tmp_path),
+    ):
         heads = 2 if "sam" in source.name and "2" not in source.name else None
         model = fresh_model(source, num_heads=heads, image_size=96).eval()
         assert (model.image_size, model.low_res) == (96, 24)

@@ -19,7 +19,12 @@ ADDITIVE = ("parameters", "weights", "made", "held", "gradients", "optimizer")
 
 
 def models(tmp_path: Path, golden_root: Path) -> list[MaskModel]:
-    return [tiny(SAM), tiny(SAMHQ), load(save_tiny_model(tmp_path)).model, load(golden_root / "sam2.pt").model]
+    return [
+        tiny(SAM),
+        tiny(SAMHQ),
+        load(save_tiny_model(tmp_path)).model,
+        load(golden_root / "sam2.pt").model,
+    ]
 
 
 def row(report: MemoryReport, name: str) -> ModuleMemory:

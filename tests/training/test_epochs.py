@@ -18,7 +18,15 @@ from maskwright.training.loop import train
 from maskwright.training.monitor import EpochMonitor
 from maskwright.training.tracking import metrics_by_name
 
-COLUMNS = ["epoch", "duration_sec", "cpu_percent", "ram_used_MB", "ram_total_MB", "disk_used_GB", "disk_total_GB"]
+COLUMNS = [
+    "epoch",
+    "duration_sec",
+    "cpu_percent",
+    "ram_used_MB",
+    "ram_total_MB",
+    "disk_used_GB",
+    "disk_total_GB",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +101,9 @@ def test_after_a_crash_there_is_one_line_an_epoch_and_the_same_models(tmp_path: 
     for name in kept(tmp_path / "whole"):
         one, other = (tmp_path / run / "epochs" / name / "toy.txt" for run in ("whole", "parts"))
         assert one.read_text() == other.read_text()
-    before, after = (json.loads((tmp_path / run / "training_metrics.json").read_text()) for run in ("whole", "parts"))
+    before, after = (
+        json.loads((tmp_path / run / "training_metrics.json").read_text()) for run in ("whole", "parts")
+    )
     assert before == after
 
 
@@ -119,7 +129,8 @@ def test_gpus_tell_what_they_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     reading = EpochMonitor(tmp_path).read()
     told = {name: value for name, value in reading.items() if name.startswith("gpu")}
     assert told == {
-        "gpu_0_memory_used_MB": 3, "gpu_0_memory_total_MB": 5, "gpu_0_utilization_%": 87, "gpu_0_temperature_C": 61,
+        "gpu_0_memory_used_MB": 3, "gpu_0_memory_total_MB": 5, "gpu_0_utilization_%": 87,
+        "gpu_0_temperature_C": 61,
         "gpu_1_memory_used_MB": 3, "gpu_1_memory_total_MB": 5, "gpu_1_utilization_%": 87,
     }  # fmt: skip
 
@@ -141,7 +152,8 @@ def test_metrics_have_one_entry_each() -> None:
         ]
     )
     assert made == {
-        "epoch": [1.0, 2.0], "step": [3, 6], "loss": [2.0, 1.0], "loss_hq": [1.5, None], "val_iou": [0.2, None],
+        "epoch": [1.0, 2.0], "step": [3, 6], "loss": [2.0, 1.0], "loss_hq": [1.5, None],
+        "val_iou": [0.2, None],
         "before": {"val_iou": 0.1},
     }  # fmt: skip
     assert metrics_by_name([]) == {"before": {}}

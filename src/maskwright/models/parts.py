@@ -46,12 +46,14 @@ class Parts:
         hq: what the HQ token adds.
         prompts: the prompt encoder; what none of the three names is the mask decoder.
         blocks: the encoder's transformer blocks; a number follows.
+        free: settings of the architecture on which no weight depends.
     """
 
     encoder: tuple[str, ...]
     hq: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ("net.prompt_encoder.",)
     blocks: str = "net.vision_encoder.layers."
+    free: frozenset[str] = frozenset()
 
 
 PARTS = {
@@ -62,7 +64,11 @@ PARTS = {
         blocks="net.vision_encoder.backbone.blocks.",
     ),
     "nano": Parts(
-        ("encoder.",), ("decoder.hq_kernel.", "decoder.hq_mix."), ("prompts.",), blocks="encoder.blocks."
+        ("encoder.",),
+        ("decoder.hq_kernel.", "decoder.hq_mix."),
+        ("prompts.",),
+        blocks="encoder.blocks.",
+        free=frozenset({"image_size", "refinements"}),
     ),
 }
 
@@ -103,7 +109,7 @@ def on_base(path: Path, part: Part, held: Checkpoint, base: Checkpoint | None) -
     grows = part == "hq" and (held.family, base.family) == ("sam_hq", "sam")
     if held.family != base.family and not {held.family, base.family} <= {"sam", "sam_hq"}:
         raise InputError(f"{path}: the {what} does not go on a {base.family}; give another base.")
-    differing = sorted(_differing(held.config, base.config, ""))
+    differing = sorted(set(_differing(held.config, base.config, "")) - PARTS[base.family].free)
     if differing:
         raise InputError(
             f"{path}: the {what} of another architecture: the base has another {listing(differing)}."
