@@ -89,6 +89,26 @@ def test_verify_names_a_wrong_file_and_leaves_what_was_placed_by_hand(
     assert placed.exists()
 
 
+def test_memory(golden_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = golden_root / "sam_hq.pth", tmp_path / "out.json"
+    assert run("memory", source, "--num-heads", "2", "--depth", "3", "--json", out) == 0
+    told, printed = read(out), capsys.readouterr().out
+    assert (told["family"], told["image_size"], told["training"]) == ("sam_hq", 256, False)
+    assert told["modules"][0]["parameters"] == 337132
+    assert told["total"] == told["modules"][0]["weights"] + told["peak"]
+    assert all(name in printed for name in ("vision_encoder", "hq_mask_mlp", "elsewhere", "peak MB"))
+    assert "gradients MB" not in printed
+    assert "worst moment" in printed
+    smaller_one = ("--from-scratch", "--image-size", "64", "--training", "--json", out)
+    assert run("memory", source, "--num-heads", "2", *smaller_one) == 0
+    smaller = read(out)
+    assert smaller["image_size"] == 64
+    assert smaller["modules"][0]["optimizer"] == 2 * smaller["modules"][0]["gradients"] > 0
+    assert "optimizer MB" in capsys.readouterr().out
+    assert run("memory", source, "--num-heads", "2", "--prompts", "0") == 1
+    assert "--prompts 0 is too small" in capsys.readouterr().err
+
+
 def test_an_unknown_command_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("lst") == 2
     assert "'list'" in capsys.readouterr().err

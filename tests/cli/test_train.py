@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import REPOSITORY
+from methods.squares import make_squares
 from PIL import Image as PILImages
+from tiny import save_tiny_model
 
+from maskwright.cli.main import main as run_command
 from maskwright.cli.train import main
 from maskwright.config import build_settings
 from maskwright.errors import ConfigError
@@ -147,3 +152,44 @@ def test_a_whole_run_and_its_continuation(tmp_path: Path, capsys: pytest.Capture
     assert "going on at step 2" in capsys.readouterr().err
     assert main([*command, "--seed", "5"]) == 2
     assert "settings.seed: 42 -> 5" in capsys.readouterr().err
+
+
+def test_all_original_flags_of_persam_hq_have_a_counterpart(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (REPOSITORY / "docs/how-to/train.md").read_text(encoding="utf-8")
+    table = page.partition("## The original flags")[2].splitlines()
+    rows = [line.split("|")[1:3] for line in table if line.startswith("|")]
+    original = {word for left, _ in rows for word in re.findall(r"--\w[\w-]+", left)}
+    assert original == {
+        "--output", "--model-type", "--checkpoint", "--device", "--seed", "--learning_rate", "--start_epoch",
+        "--lr_drop_epoch", "--max_epoch_num", "--input_size", "--batch_size_train", "--batch_size_valid",
+        "--model_save_fre", "--world_size", "--dist_url", "--rank", "--local_rank", "--find_unused_params",
+        "--eval", "--visualize", "--restore-model",
+    }  # fmt: skip
+    for _, right in rows[2:]:
+        assert "not needed" in right or "`" in right
+        for span in re.findall(r"`(--.+?|maskwright .+?)`", right):
+            words = span.split() if span.startswith("--") else span.split()[1:]
+            command = [word for word in words[:2] if not word.startswith("-")] if words[0][0] != "-" else []
+            with pytest.raises(SystemExit):
+                run_command([*(command or ["train", "persam-hq"]), "--help"])
+            shown = capsys.readouterr().out
+            flags = [word for word in words if word.startswith("--")]
+            assert all(f"{flag} " in shown or f"{flag}\n" in shown for flag in flags), span
+
+
+def test_debug_lines_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = make_squares(tmp_path / "photos", 48, lowest=20, smallest=10)
+    command = [
+        "persam-hq", "--data", f"labels:{photos}", "--model", str(save_tiny_model(tmp_path)), "--epochs", "1",
+        "--val-share", "0.25", "--device", "cpu", "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    assert main([*command, "--debug"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith("[DEBUG] ")]
+    for part in (
+        "learns: decoder", "read weights", "step 0, batch 0: pixels float32 (4, 3, 64, 64)", "step 0: {'hq'",
+        "checkpoints/last.safetensors", "epochs/0001/encoder.safetensors", "epoch_stats.csv", "encoded ",
+    ):  # fmt: skip
+        assert any(part in line for line in told), part
+    assert main(command) == 0
+    assert "[DEBUG]" not in capsys.readouterr().err

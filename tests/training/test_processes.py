@@ -30,7 +30,7 @@ from maskwright.errors import MaskwrightError
 from maskwright.training.loop import train
 
 out = Path(sys.argv[2])
-train(smooth(batch_size=1, accumulate=2), out / "two", quiet=True)
+train(smooth(batch_size=1, accumulate=2, save_models=1, keep_models=2), out / "two", quiet=True)
 # In one process after the other run: stopped in the middle, gone on with.
 train(smooth(batch_size=1, accumulate=2, stop_at=3), out / "resumed", quiet=True)
 train(smooth(batch_size=1, accumulate=2), out / "resumed", quiet=True)
@@ -89,6 +89,10 @@ def test_two_processes(tmp_path: Path) -> None:
             assert torch.equal(value, states["resumed"].part(part)[name]), name
     assert len(states["two"].values["random"]) == 2
     assert states["two"].values["random"] == states["resumed"].values["random"]
+
+    assert sorted(path.name for path in (tmp_path / "two/epochs").iterdir()) == ["0002", "0003"]
+    lines = (tmp_path / "two/epoch_stats.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == ["epoch", "1", "2", "3"]
 
     for rank in (0, 1):
         assert "step 4: not finite" in (tmp_path / f"error{rank}").read_text()

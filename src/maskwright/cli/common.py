@@ -35,6 +35,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import Positional as Positional
 
+from maskwright.debug import debug_lines
 from maskwright.errors import ConfigError, FileError, MaskwrightError
 from maskwright.io.files import make_parents, write_json
 
@@ -57,6 +58,8 @@ class Common:
     """Seed of everything random."""
     quiet: bool = False
     """Print errors only."""
+    debug: bool = False
+    """Say what is read, computed and written, with shapes, in [DEBUG] lines on the standard error."""
 
 
 C = TypeVar("C", bound=Common)
@@ -145,7 +148,8 @@ def run(options: C, work: Callable[[C, Session], None]) -> int:
     error: str | None = "the program itself failed; see the traceback"
     code = ERROR
     try:
-        work(options, session)
+        with debug_lines(options.debug):
+            work(options, session)
         error, code = None, (ERROR if session.failures else 0)
         if session.failures:
             session.error(f"{len(session.failures)} failed; the lines above say which and why.")

@@ -1,4 +1,4 @@
-"""`maskwright models`: list, fetch, inspect, verify and convert models."""
+"""`maskwright models`: list, fetch, inspect, measure, verify and convert models."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Source(Common):
     model: Positional[str]
     """Name, file, folder or hub id."""
     base: str | None = None
-    """For decoder-only files: the SAM they were trained on, as name or path."""
+    """For files that hold a part (encoder, decoder, HQ layers): the model they go on, by name or path."""
     num_heads: int | None = None
     """Attention heads of the decoder, if the file does not tell and they are not eight."""
     image_size: int | None = None
@@ -87,12 +87,19 @@ def main(argv: list[str]) -> int:
             lambda rest: run(parse(Verify, rest, prog=f"{PROG} verify"), check),
             "Check fetched files.",
         ),
+        "memory": (_main_memory, "Say where a model's memory goes."),
         "convert": (
             lambda rest: run(parse(Convert, rest, prog=f"{PROG} convert"), convert),
             "Write any model as a transformers folder.",
         ),
     }
     return dispatch(PROG, "List, fetch, inspect and convert models.", table, argv)
+
+
+def _main_memory(argv: list[str]) -> int:
+    from maskwright.cli.models_memory import Memory, memory
+
+    return run(parse(Memory, argv, prog=f"{PROG} memory"), memory)
 
 
 def list_models(options: List, session: Session) -> None:

@@ -45,6 +45,8 @@ class Options:
     """Also write the result, machine-readable, to this file."""
     quiet: bool = False
     """Print errors only."""
+    debug: bool = False
+    """Say what is read, computed and written (batches, shapes, checkpoints, files) in [DEBUG] lines."""
 
 
 def main(argv: list[str]) -> int:
@@ -148,6 +150,7 @@ def _train(recipe: Recipe, options: Options, settings: TrainSettings) -> int:
     common = Common(
         json=options.json if first else None,
         quiet=options.quiet or not first,
+        debug=options.debug,
         device=settings.device,
         seed=settings.seed,
     )

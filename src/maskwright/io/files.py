@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from maskwright.debug import debug
 from maskwright.errors import FileError, suggestion
 
 _PART_PREFIX, _PART_SUFFIX = ".maskwright-", ".part"
@@ -53,6 +54,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush_file(part)
         part.replace(final)
         _flush_folder(final.parent)
+        debug(lambda: f"wrote {shown(final)}: {final.stat().st_size:,} bytes")
     except OSError as error:
         raise FileError(f"cannot write {shown(final)}: {reason(error)}.") from error
     finally:

@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.torch_version import TorchVersion
 
+from maskwright.debug import debug
 from maskwright.errors import FileError, WeightsError
 from maskwright.io.files import atomic_path, make_folder, require_file, shown
 
@@ -58,6 +59,7 @@ def read_weights(path: Path) -> Weights:
     weights = _read_safetensors(path) if kind == "safetensors" else Weights(_read_pickle(path))
     for key, tensor in weights.tensors.items():
         _check_tensor(path, key, tensor)
+    debug(lambda: f"read weights {shown(path)}: {len(weights.tensors)} tensors")
     return weights
 
 

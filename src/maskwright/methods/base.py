@@ -155,6 +155,13 @@ class Method(ABC):
     def export(self, folder: Path, metrics: dict[str, float]) -> Path:
         """Write what was trained into a folder and return its path, which `next_steps` tells how to use."""
 
+    def save_epoch(self, folder: Path) -> None:
+        """Write the model as it is after an epoch into a folder of its own; by default, what `export` writes.
+
+        Called on one process, the model holding the averaged weights when the run keeps an average.
+        """
+        self.export(folder, {})
+
     def next_steps(self, model: Path) -> tuple[str, ...]:
         """Commands that use the exported model, for the end of the training's output."""
         return (

@@ -85,6 +85,10 @@ class TrainSettings(Settings):
     """optimiser steps between evaluations; none: at the end of each epoch"""
     save_every: Annotated[Positive | None, Field(json_schema_extra=FREE)] = None
     """optimiser steps between checkpoints; none: at each evaluation"""
+    save_models: Annotated[Positive | None, Field(json_schema_extra=FREE)] = None
+    """epochs after which the model is kept, by itself, below epochs/; none: only the best, at the end"""
+    keep_models: Annotated[Positive | None, Field(json_schema_extra=FREE)] = None
+    """keep only so many of them, the newest; none: all"""
     log_every: Annotated[Positive, Field(json_schema_extra=FREE)] = 10
     """optimiser steps between lines in the log"""
 

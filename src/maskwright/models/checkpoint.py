@@ -10,7 +10,7 @@ A layout is recognised by the keys in the file, never by its name:
 | Meta SAM 2 / 2.1 | `image_encoder.trunk.` `sam_mask_decoder.` and memory modules, which are dropped |
 | SAM decoder, SAM-HQ training file, HQ layers only | no prefix; they go on a base model |
 | transformers folder | `config.json` beside safetensors, shards or `pytorch_model.bin` |
-| our own | safetensors metadata with format "maskwright", family and config |
+| our own | safetensors metadata with format "maskwright", family and config; a `part` alone goes on a base |
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from maskwright.errors import InputError, WeightsError
 from maskwright.io.weights import Weights, read_metadata, read_model_json, read_weights
 from maskwright.models import keys
 from maskwright.models.configs import check_config, check_value
+from maskwright.models.parts import HQ_OF, PART_NAMES, on_base, plain_family
 from maskwright.models.sizes import Tensors, early_width, mobile_sam_config, sam2_config, sam_config
 from maskwright.models.task_prompts import TaskPromptSettings
 
@@ -35,8 +36,6 @@ FORMAT, VERSION = "maskwright", "1"
 TASK_PROMPTS = "task_prompts"  # beside the family's own settings in a stored configuration
 NET = "net."
 TRANSFORMERS_FAMILIES = frozenset({"sam", "sam_hq", "sam2"})
-# The family that a SAM's decoder with an HQ token belongs to, by that of its base.
-HQ_OF = {"sam": "sam_hq", "mobile_sam": "mobile_sam_hq"}
 # Families whose weights are below `net.`, with a configuration as transformers writes it.
 NET_FAMILIES = TRANSFORMERS_FAMILIES | {"mobile_sam", "mobile_sam_hq"}
 # What only the image encoder of MobileSAM has.
@@ -156,7 +155,9 @@ def _read_file(
     weights = read_weights(path)
     tensors = weights.tensors
     if weights.metadata.get("format") == FORMAT:
-        return _own(path, weights)
+        part = next((name for name in PART_NAMES if name == weights.metadata.get("part")), None)
+        held = _own(path, weights, part)
+        return held if part is None else on_base(path, part, held, base)
     try:
         if any(keys.starts_with(key, ["image_encoder.trunk."]) for key in tensors):
             return _meta_sam2(tensors, num_heads, image_size)
@@ -264,8 +265,8 @@ def _overlay(path: Path, tensors: Tensors, base: Checkpoint | None, num_heads: i
             f"{path}: a decoder without an image encoder ({layout}); "
             "give the SAM model it was trained on as base=."
         )
-    plain = next((plain for plain, hq in HQ_OF.items() if base.family in (plain, hq)), None)
-    if plain is None:
+    plain = plain_family(base.family)
+    if plain not in HQ_OF:
         raise InputError(f"{path}: its base must be SAM, SAM-HQ or MobileSAM, not {base.family}.")
     if base.task_prompts is not None:
         raise InputError(

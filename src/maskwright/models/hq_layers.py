@@ -7,24 +7,11 @@ from torch import nn
 
 from maskwright.errors import InputError
 from maskwright.models.base import MaskModel
-from maskwright.models.checkpoint import HQ_OF, family_config
+from maskwright.models.checkpoint import family_config
+from maskwright.models.parts import HQ_OF, HQ_PREFIXES
 from maskwright.models.registry import family_class
 from maskwright.models.sam_hq import SAMHQ
 from maskwright.models.task_prompts import PREFIX, carry_over
-
-# Modules and parameters that SAM-HQ adds to SAM's mask decoder, by the start of their names.
-HQ_PREFIXES = tuple(
-    f"net.mask_decoder.{name}"
-    for name in (
-        "hq_token.",
-        "hq_mask_mlp.",
-        "compress_vit_",
-        "encoder_conv",
-        "encoder_norm.",
-        "mask_conv",
-        "mask_norm.",
-    )
-)
 
 
 def add_hq_layers(model: MaskModel) -> SAMHQ:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskwright.debug import debug
 from maskwright.errors import InputError, WeightsError
 from maskwright.io.weights import FLOATS, write_safetensors
 from maskwright.models.base import MaskModel
@@ -29,6 +30,7 @@ from maskwright.models.checkpoint import (
 )
 from maskwright.models.hub import NAMED, locate
 from maskwright.models.keys import BATCH_STATISTICS, PROMPT_POSITION, SHARED_POSITION, listing
+from maskwright.models.parts import Part, only
 from maskwright.models.segmenter import Segmenter
 from maskwright.models.task_prompts import add_task_prompts
 from maskwright.runtime import choose_device
@@ -51,7 +53,7 @@ def load(
 
     Args:
         name_or_path: a name (`maskwright models list`), file, folder, or hub id ("facebook/sam-vit-base").
-        base: for decoder-only files: the SAM they were trained on, as name or path.
+        base: for files that hold a part (encoder, decoder, HQ layers): the model they go on, by name or path.
         num_heads: attention heads of the decoder, where the file does not tell and they are not eight.
         image_size: input side in pixels of a SAM 2 or MobileSAM file, where it is not the published 1024.
         device: auto, cpu, cuda, cuda:1 or mps.
@@ -109,6 +111,12 @@ def build(checkpoint: Checkpoint, source: str, *, leave_out: tuple[str, ...] = (
     if on_meta:
         _allocate(model)
     model.load_state_dict(checkpoint.state, strict=True)
+    debug(
+        lambda: (
+            f"built a {checkpoint.family} of {count_parameters(checkpoint):,} weights from {source} "
+            f"({checkpoint.layout}): input {model.image_size}, masks {model.low_res}"
+        )
+    )
     return model
 
 
@@ -151,7 +159,11 @@ def _allocate(model: Any) -> None:  # noqa: ANN401
 
 
 def save(
-    model_or_segmenter: MaskModel | Segmenter, path: str | Path, *, dtype: torch.dtype | None = None
+    model_or_segmenter: MaskModel | Segmenter,
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    part: Part | None = None,
 ) -> Path:
     """Write our own checkpoint: one safetensors file with family and configuration in its metadata.
 
@@ -159,6 +171,7 @@ def save(
         model_or_segmenter: what to save.
         path: a `.safetensors` file, or a folder that gets `model.safetensors`.
         dtype: store floats in this type, such as torch.float16; as they are by default.
+        part: store only the image encoder, the decoder or the HQ layers; `load` puts them on a `base`.
 
     Returns:
         The file.
@@ -171,6 +184,9 @@ def save(
     if target.suffix != ".safetensors":
         target = target / "model.safetensors"
     state: dict[str, Tensor] = model.state_dict()
+    if part is not None:
+        state = only(model.family, part, state)
+        assert state, f"a {model.family} has no {part}"
     if dtype is not None:
         state = {key: value.to(dtype) if value.is_floating_point() else value for key, value in state.items()}
     metadata = {
@@ -179,6 +195,8 @@ def save(
         "family": model.family,
         "config": json.dumps(stored_config(model), sort_keys=True),
     }
+    if part is not None:
+        metadata["part"] = part
     write_safetensors(target, state, metadata)
     return target
 

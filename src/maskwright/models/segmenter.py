@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from maskwright.data.tasks import TASKS, Task, task_id
+from maskwright.debug import debug, shapes
 from maskwright.errors import InputError, suggestion
 from maskwright.models.base import Decoded, Features, MaskModel
 from maskwright.models.guidance import Guidance
@@ -121,6 +122,7 @@ class Segmenter:
         with self._precision():
             features = self.model.encode(torch.stack(inputs).to(self.device))
         features = features.map(lambda part: part.float())
+        debug(lambda: f"encoded {', '.join(f'{i.source} {i.size}' for i in read)}: {shapes(features)}")
         return [
             Embedding(features.map(partial(_one, index=i)), geometry, self.signature, image.source)
             for i, (image, geometry) in enumerate(zip(read, geometries, strict=True))
@@ -284,6 +286,7 @@ class Segmenter:
         decode = self.model.decode_once if how.multimask else self.model.decode
         with self._precision():
             decoded = decode(features, batch)
+        debug(lambda: f"decoded {shapes(part)}: masks {shapes(decoded.masks)}, scores {shapes(decoded.iou)}")
         return list(zip(*(values[0].float() for values in keep(decoded)), strict=True))
 
     @overload

@@ -14,6 +14,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, send_to_device
 from torch import nn
 
+from maskwright.debug import debug, shapes
 from maskwright.errors import TrainingError
 from maskwright.methods.base import Losses, Method, StepContext
 from maskwright.runtime import choose_device, choose_precision
@@ -98,6 +99,7 @@ class Engine:
         norm = self.accelerator.clip_grad_norm_(self.learning.values(), self.settings.clip_norm or math.inf)
         sums["grad_norm"] = torch.as_tensor(norm, device=self.device)
         values = dict(zip(sums, torch.stack([*sums.values()]).tolist(), strict=True))
+        debug(lambda: f"step {step}: {values}, rate x {self.rate_factor(step, steps):.4g}")
         stop = self._agree(step, values, stop)
         set_rate(self.optimizer.optimizer, self.rate_factor(step, steps))
         self.optimizer.step()
@@ -115,6 +117,7 @@ class Engine:
         return [float(value) for value in self.accelerator.reduce(total, "mean").tolist()]
 
     def _backward(self, batch: Any, context: StepContext, part: int) -> Losses:  # noqa: ANN401
+        debug(lambda: f"step {context.step}, batch {part}: {shapes(batch)}")
         batch = send_to_device(batch, self.device, non_blocking=True)
         last = part == self.settings.accumulate - 1
         with nullcontext() if last else self.accelerator.no_sync(self.module):

@@ -43,6 +43,16 @@ class RunFolder:
         """Folder of the exported model."""
         return self.path / "model"
 
+    @property
+    def epochs(self) -> Path:
+        """Folder of the models of single epochs."""
+        return self.path / "epochs"
+
+    @property
+    def epoch_stats(self) -> Path:
+        """The machine's use in each epoch."""
+        return self.path / "epoch_stats.csv"
+
     def lock(self) -> FileLock:
         """Take the folder for this process; release the lock at the end.
 

@@ -21,6 +21,7 @@ from maskwright.training import randomness
 from maskwright.training.checkpoint import State, read_state, write_state
 from maskwright.training.curves import draw_curves
 from maskwright.training.engine import Engine, NotFiniteError
+from maskwright.training.epochs import Epochs
 from maskwright.training.folder import RunFolder, make_record
 from maskwright.training.meter import Meter
 from maskwright.training.monitor import Monitor
@@ -57,8 +58,9 @@ class Outcome:
 def train(method: Method, out: Path, *, quiet: bool = False) -> Outcome:
     """Train a method in a folder, or go on where an earlier call with the same settings stopped.
 
-    The folder gets `settings.toml`, `run.json`, `log.jsonl`, `epochs.csv`, `tensorboard/`, `checkpoints/`,
-    and at the end `curves.png`, `result.json` and `model/`.
+    The folder gets `settings.toml`, `run.json`, `log.jsonl`, `epochs.csv`, `training_metrics.json`,
+    `epoch_stats.csv`, `tensorboard/`, `checkpoints/`, `epochs/` where models of epochs are kept, and at the
+    end `curves.png`, `result.json` and `model/`.
 
     Raises:
         ConfigError: the folder holds a run with other settings.
@@ -85,9 +87,6 @@ class _Run:
         self.batches = Batches(data, settings.seed, settings.batch_size, settings.accumulate, *processes)
         data.begin(self.batches.items_per_step)
         self.steps = settings.steps or self.batches.steps_of(settings.epochs or 1)
-        epoch = max(1, len(data) // self.batches.items_per_step)
-        self.evaluate_every = settings.evaluate_every or min(epoch, self.steps)
-        self.save_every = settings.save_every or self.evaluate_every
         self.stopped = False
 
     @property
@@ -104,6 +103,8 @@ class _Run:
                 self.session.restore(state)
             self.line = ProgressLine(self.step, self.steps, quiet=self.quiet)
             self.tracker = Tracker(self.folder.path, self.step) if self.main else None
+            done = self.batches.epochs_done(self.step)
+            self.epochs = Epochs(self.folder, self.method, done) if self.main else None
             self.monitor = Monitor(self.folder.path, self.engine.device)
             try:
                 self._announce(state)
@@ -133,6 +134,7 @@ class _Run:
         if state is None:
             self._evaluate()
             self.session.progress.before = dict(self.session.progress.latest)
+            self.session.epoch_meter.clear()
         stream = iterate(
             self.batches,
             self.step,
@@ -164,10 +166,16 @@ class _Run:
         last = self.step == self.steps
         if last or self.step % self.settings.log_every == 0:
             self._log()
-        evaluating = last or self.step % self.evaluate_every == 0
+        epoch = self.batches.epochs_done(self.step)
+        epoch_ends = epoch > self.batches.epochs_done(self.step - 1)
+        every = self.settings.evaluate_every
+        evaluating = last or (self.step % every == 0 if every else epoch_ends)
         if evaluating:
             self._evaluate()
-        if evaluating or self.stopped or self.step % self.save_every == 0:
+        if epoch_ends:
+            self._end_epoch(epoch)
+        every = self.settings.save_every
+        if evaluating or self.stopped or (every and self.step % every == 0):
             self._save(self.folder.last)
 
     def _log(self) -> None:
@@ -186,6 +194,13 @@ class _Run:
             "images_per_second": round(speed, 3),
         }
 
+    def _end_epoch(self, epoch: int) -> None:
+        meter = self.session.epoch_meter
+        if self.epochs is not None:
+            with self.session.averaged():
+                self.epochs.end(epoch, meter.seconds)
+        meter.clear()
+
     # -- evaluation --------------------------------------------------------------------------------------
 
     def _evaluate(self) -> None:
@@ -199,7 +214,8 @@ class _Run:
         self.method.train_mode()
         seconds = time.monotonic() - began
         self.line.pause(seconds)
-        for meter in self.session.meters:
+        # An epoch's time is all of it.
+        for meter in (self.session.log_meter, self.session.evaluation_meter):
             meter.pause(seconds)
         self._log_evaluation(metrics[0], seconds)
         self.session.progress.latest = metrics[0]

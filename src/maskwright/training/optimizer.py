@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from maskwright.debug import debug
 from maskwright.errors import TrainingError
 from maskwright.methods.base import Method, ParameterGroup
 from maskwright.methods.settings import OptimizerSettings
@@ -20,6 +21,7 @@ def freeze_rest(method: Method) -> dict[str, nn.Parameter]:
     for group in method.parameter_groups():
         assert not learning.keys() & group.parameters.keys(), f"group {group.name!r} repeats parameters"
         learning.update(group.parameters)
+        _announce(group)
     if not learning:
         raise TrainingError(f"method {method.name!r} lets no parameter learn; check its settings.")
     named = dict(method.model.named_parameters())
@@ -27,6 +29,13 @@ def freeze_rest(method: Method) -> dict[str, nn.Parameter]:
     for name, parameter in named.items():
         parameter.requires_grad_(name in learning)
     return learning
+
+
+def _announce(group: ParameterGroup) -> None:
+    named = ((name, tuple(parameter.shape)) for name, parameter in group.parameters.items())
+    debug(
+        lambda: f"learns: {group.name}, rate x {group.lr_scale:g}: {', '.join(f'{n} {s}' for n, s in named)}"
+    )
 
 
 def build_optimizer(groups: list[ParameterGroup], settings: OptimizerSettings) -> torch.optim.Optimizer:

@@ -55,12 +55,12 @@ class Session:
         decay = method.settings.ema
         self.average = MovingAverage(engine.learning, decay) if decay else None
         self.progress = Progress()
-        self.log_meter, self.evaluation_meter = Meter(), Meter()
+        self.log_meter, self.evaluation_meter, self.epoch_meter = Meter(), Meter(), Meter()
 
     @property
-    def meters(self) -> tuple[Meter, Meter]:
-        """Means since the last log line, and since the last evaluation."""
-        return self.log_meter, self.evaluation_meter
+    def meters(self) -> tuple[Meter, Meter, Meter]:
+        """Means since the last log line, since the last evaluation, and since the start of the epoch."""
+        return self.log_meter, self.evaluation_meter, self.epoch_meter
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -56,6 +56,10 @@ class Batches:
         """Passes over the data done after `step` optimiser steps."""
         return step * self.items_per_step / len(self.data)
 
+    def epochs_done(self, step: int) -> int:
+        """Whole passes over the data done after `step` optimiser steps."""
+        return step * self.items_per_step // len(self.data)
+
     def keys(self, step: int) -> list[list[ItemKey]]:
         """This process's batches of an optimiser step, one list of keys each."""
         start = step * self.items_per_step

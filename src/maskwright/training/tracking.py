@@ -1,4 +1,7 @@
-"""A run's records: `log.jsonl` (one line an interval), `epochs.csv` (one row an evaluation), TensorBoard."""
+"""A run's records: `log.jsonl` (one line an interval), two tables (one row an evaluation), TensorBoard.
+
+The tables are `epochs.csv`, with everything, and `training_metrics.json`, with losses and validation figures.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from maskwright.errors import FileError
-from maskwright.io.files import reason, shown, write_text
+from maskwright.io.files import reason, shown, write_json, write_text
 
 Row = dict[str, Any]
+# In the metrics of a run, the mean IoU of the held-out objects has the name that people look for.
+NAMES = {"val_miou": "val_iou"}
 
 
 class Tracker:
@@ -21,8 +26,9 @@ class Tracker:
     def __init__(self, folder: Path, step: int) -> None:
         """Open the records of a run that stands at `step`."""
         self.log_path, self.table_path = folder / "log.jsonl", folder / "epochs.csv"
+        self.metrics_path = folder / "training_metrics.json"
         self.steps = [row for row in _read_log(self.log_path) if row["step"] <= step]
-        self.evaluations = [row for row in _read_table(self.table_path) if row["step"] <= step]
+        self.evaluations = [row for row in read_table(self.table_path) if row["step"] <= step]
         write_text(self.log_path, "".join(json.dumps(row) + "\n" for row in self.steps))
         self._write_table()
         self.board = _board(folder / "tensorboard", step)
@@ -56,12 +62,8 @@ class Tracker:
             self.board.close()
 
     def _write_table(self) -> None:
-        columns = list(dict.fromkeys(name for row in self.evaluations for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.evaluations)
-        write_text(self.table_path, text.getvalue() if columns else "")
+        write_table(self.table_path, self.evaluations)
+        write_json(self.metrics_path, metrics_by_name(self.evaluations))
 
     def _show(self, row: Row) -> None:
         if self.board is None:
@@ -91,7 +93,33 @@ def _read_log(path: Path) -> list[Row]:
     return rows
 
 
-def _read_table(path: Path) -> list[Row]:
+def metrics_by_name(evaluations: list[Row]) -> dict[str, Any]:
+    """Losses and validation figures as lists of equal length, one entry an evaluation after training steps.
+
+    The figures of the starting model are below "before". What was not measured is None.
+    """
+    rows = [row for row in evaluations if row["step"]]
+    known = dict.fromkeys(name for row in evaluations for name in row)
+    chosen = [name for start in ("epoch", "step", "loss", "val_") for name in known if name.startswith(start)]
+    before = next((row for row in evaluations if not row["step"]), {})
+    return {
+        **{NAMES.get(name, name): [row.get(name) for row in rows] for name in chosen},
+        "before": {NAMES.get(n, n): before[n] for n in chosen if n.startswith("val_") and n in before},
+    }
+
+
+def write_table(path: Path, rows: list[Row]) -> None:
+    """Write rows as CSV, whole, so that every column has a header."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue() if columns else "")
+
+
+def read_table(path: Path) -> list[Row]:
+    """Read numbers that `write_table` wrote; no file is no rows."""
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as stream:

@@ -13,6 +13,7 @@ from maskwright.methods.finetune.loss import Targets, decoder_losses
 from maskwright.methods.finetune.parts import encode_frozen, learning_groups
 from maskwright.models.base import MaskModel, PromptBatch
 from maskwright.models.hq_layers import add_hq_layers
+from maskwright.models.parts import PARTS
 from maskwright.models.registry import load
 from maskwright.models.sam import SAM
 from maskwright.models.segmenter import Segmenter
@@ -51,6 +52,44 @@ def test_decoder_and_all(sam: SAM, nano: Path) -> None:
     assert scales["decoder"] == 1.0
     with pytest.raises(ConfigError, match="a sam has no HQ layers"):
         names(sam, "hq")
+
+
+def frozen(model: MaskModel, *freeze: str, train: str = "all") -> set[str]:
+    """What learns of it."""
+    groups = learning_groups(model, train, 1.0, freeze)  # type: ignore[arg-type]
+    return {name for group in groups for name in group.parameters}
+
+
+def test_named_modules_are_frozen(sam: SAM, nano: Path) -> None:
+    for model in (add_hq_layers(sam), load(nano).model):
+        everything, parts = frozen(model), PARTS[model.family]
+        words = ("encoder", "prompt_encoder", "decoder", "hq")
+        shares = [everything - frozen(model, word) for word in words]
+        # The four words share everything out among them.
+        assert all(shares)
+        assert set().union(*shares) == everything
+        assert sum(map(len, shares)) == len(everything)
+        assert shares[0] == {name for name in everything if name.startswith(parts.encoder)}
+        assert shares[3] == frozen(model, train="hq")
+        assert frozen(model, "encoder", "prompt_encoder", "hq") == shares[2]
+        first = everything - frozen(model, "encoder.blocks.0")
+        assert first
+        assert all(name.startswith(f"{parts.blocks}0.") for name in first)
+        assert everything - frozen(model, "*.bias") == {name for name in everything if name.endswith(".bias")}
+    two = add_hq_layers(sam)
+    assert frozen(two) - frozen(two, "encoder.blocks.0-1") == {
+        name for name in frozen(two) if ".layers." in name and "vision_encoder" in name
+    }
+
+
+def test_what_freezes_nothing_or_everything_is_refused(sam: SAM) -> None:
+    with pytest.raises(ConfigError, match=r"'encodr' names nothing in this sam.*Did you mean 'encoder'"):
+        frozen(sam, "encodr")
+    for nothing in ("hq", "encoder.blocks.7", "encoder.blocks.3-1", "vision_encoder"):
+        with pytest.raises(ConfigError, match="names nothing"):
+            frozen(sam, nothing)
+    with pytest.raises(ConfigError, match=r"nothing is left to learn: .*encoder, decoder, prompt_encoder"):
+        frozen(sam, "encoder", "decoder", "prompt_encoder")
 
 
 def test_fresh_hq_layers_add_nothing_at_first(sam: SAM) -> None:

@@ -10,11 +10,11 @@ from methods.interactive.scene import SIDE, make_nano, make_world, sum_settings
 from models.tiny import tiny
 
 from maskwright.methods.base import StepContext
-from maskwright.methods.finetune.parts import PARTS
 from maskwright.methods.interactive.gradients import Gradients
 from maskwright.methods.interactive.layers import layered_groups, rate_scales
 from maskwright.methods.interactive.method import SUM
 from maskwright.methods.interactive.rounds import interact
+from maskwright.models.parts import PARTS
 from maskwright.models.registry import load
 from maskwright.models.sam import SAM
 from maskwright.models.sam_hq import SAMHQ

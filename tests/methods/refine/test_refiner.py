@@ -14,8 +14,8 @@ from models.tiny import tiny
 from maskwright.data.prompts import center_point, tight_box
 from maskwright.errors import InputError, WeightsError
 from maskwright.io.label_shards import decode_probability, encode_probability, to_logits
-from maskwright.methods.finetune.parts import PARTS
 from maskwright.methods.refine.refiner import MaskRefiner, decoder_of, disagreement, save_refiner, soft_prompt
+from maskwright.models.parts import PARTS
 from maskwright.models.registry import load
 from maskwright.models.sam import SAM
 from maskwright.models.segmenter import Segmenter

@@ -10,9 +10,9 @@ from methods.refine.scene import click, image, settings
 
 from maskwright.cli.main import main
 from maskwright.errors import ConfigError
-from maskwright.methods.finetune.parts import PARTS
 from maskwright.methods.refine.method import RefinerTraining
 from maskwright.methods.refine.refiner import MaskRefiner, decoder_of, own_features
+from maskwright.models.parts import PARTS
 from maskwright.models.prompts import to_batch
 from maskwright.models.registry import load
 from maskwright.models.segmenter import Segmenter

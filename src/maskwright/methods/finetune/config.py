@@ -20,6 +20,12 @@ class FinetuneSettings(TrainSettings):
     """for decoder-only files: the SAM they belong to"""
     num_heads: Positive | None = None
     """attention heads of the decoder, where the file does not tell and they are not eight"""
+    from_scratch: bool = False
+    """draw the weights at random; of the model only the architecture is taken"""
+    input_size: Positive | None = None
+    """from_scratch: side of the model's input in pixels, a multiple of 32; none: the architecture's own"""
+    add_hq: bool = False
+    """give a plain SAM fresh HQ layers, as train = "hq" always does"""
     data: tuple[str, ...] = ()
     """training data, each KIND:FOLDER (see `maskwright data list`); several are put together"""
     val: tuple[str, ...] = ()
@@ -32,6 +38,9 @@ class FinetuneSettings(TrainSettings):
     """at most this many objects of each"""
     train: Literal["hq", "decoder", "all"] = "all"
     """what learns: the HQ token and its layers (HQ-SAM); prompt encoder and decoder; or everything"""
+    freeze: tuple[str, ...] = ()
+    """what of that shall not learn: encoder, encoder.blocks.A-B, prompt_encoder, decoder (SAM's own), hq, or
+    patterns of parameter names with *, as `maskwright models memory` lists them"""
     encoder_rate: Annotated[float, Field(gt=0)] = 0.3
     """train = "all": factor on the image encoder's learning rate"""
     masks_per_image: Positive = 8
@@ -48,6 +57,9 @@ class FinetuneSettings(TrainSettings):
     """jitter: range of the photo's size against the model's input"""
     color: bool = True
     """jitter: also change brightness, contrast, saturation and hue"""
+    loss: Literal["auto", "hq", "all"] = "auto"
+    """hq: the loss of the HQ token's mask alone, which is then the one that is evaluated; all: that of every
+    mask and score; auto: hq for train = "hq" (but evaluated in sum), else all"""
     loss_points: Positive = 112 * 112
     """points per mask at which the loss is taken"""
     cache: Literal["auto", "off", "memory", "disk"] = "auto"
@@ -60,6 +72,8 @@ class FinetuneSettings(TrainSettings):
             raise ValueError("scale is (smallest, largest)")
         if not self.prompts:
             raise ValueError("prompts names at least one kind")
+        if self.input_size is not None and not self.from_scratch:
+            raise ValueError("input_size needs from_scratch: stored weights have a size of their own")
         if self.cache in ("memory", "disk") and not self.embeddings_stay:
             raise ValueError('cache needs train = "hq" or "decoder", and augment = "flip" or "none"')
         return self
@@ -67,4 +81,9 @@ class FinetuneSettings(TrainSettings):
     @property
     def embeddings_stay(self) -> bool:
         """Whether a photo is embedded alike each time it comes."""
-        return self.train != "all" and self.augment != "jitter"
+        return (self.train != "all" or "encoder" in self.freeze) and self.augment != "jitter"
+
+    @property
+    def hq_only(self) -> bool:
+        """Whether only the HQ token's mask has a loss."""
+        return self.loss == "hq" or (self.loss == "auto" and self.train == "hq")

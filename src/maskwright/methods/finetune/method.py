@@ -19,9 +19,12 @@ from maskwright.methods.finetune.loss import Targets, decoder_losses
 from maskwright.methods.finetune.parts import learning_groups
 from maskwright.methods.finetune.validation import evaluate_held_out
 from maskwright.models.base import MaskModel
-from maskwright.models.checkpoint import HQ_OF
+from maskwright.models.fresh import fresh_model
 from maskwright.models.hq_layers import add_hq_layers
+from maskwright.models.parts import HQ_OF, PARTS, part_names
 from maskwright.models.registry import load, save
+from maskwright.models.sam_hq import SAMHQ
+from maskwright.types import HQMode
 
 
 class Finetune(Method):
@@ -48,6 +51,10 @@ class Finetune(Method):
         self.training, self.validation = self.open_data()
         torch.manual_seed(settings.seed)  # fresh HQ layers
         self.model: MaskModel = self.start()
+        if settings.hq_only and not PARTS[self.model.family].hq:
+            raise ConfigError(
+                f"a {self.model.family} has no HQ token to train: set add_hq for a SAM, or use a SAM-HQ."
+            )
         self.cache: EmbeddingCache | None = None
         if settings.embeddings_stay:
             self.cache = open_cache(settings.cache, self.model, cache_folder)
@@ -62,7 +69,8 @@ class Finetune(Method):
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """The HQ layers, the decoder, or everything."""
-        return learning_groups(self.model, self.settings.train, self.settings.encoder_rate)
+        settings = self.settings
+        return learning_groups(self.model, settings.train, settings.encoder_rate, settings.freeze)
 
     def training_data(self) -> FinetuneData:
         """Augmented photos with prompts."""
@@ -77,7 +85,7 @@ class Finetune(Method):
             losses = decoder_losses(
                 decoded,
                 _targets(batch, index),
-                hq_only=self.settings.train == "hq",
+                hq_only=self.settings.hq_only,
                 points=self.settings.loss_points,
                 generator=context.generator,
             )
@@ -90,8 +98,10 @@ class Finetune(Method):
         """Mean IoU and boundary IoU of the held-out objects, asked for with boxes, then with one click."""
         if self.validation is None:
             return {}
+        # nano's HQ maps are corrections of its masks and no masks by themselves.
+        hq: HQMode = "only" if self.settings.loss == "hq" and isinstance(self.model, SAMHQ) else "sum"
         box, click = (
-            evaluate_held_out(self.model, self.validation, self.settings, prompt)
+            evaluate_held_out(self.model, self.validation, self.settings, prompt, hq=hq)
             for prompt in ("box", "point")
         )
         return {
@@ -104,6 +114,20 @@ class Finetune(Method):
     def export(self, folder: Path, metrics: dict[str, float]) -> Path:
         """Write the model as our own checkpoint."""
         return save(self.model, folder)
+
+    def save_epoch(self, folder: Path) -> None:
+        """Write the model, and each of its parts for itself."""
+        save(self.model, folder)
+        for part in part_names(self.model.family):
+            save(self.model, folder / f"{part}.safetensors", part=part)
+
+    def train_mode(self) -> None:
+        """Training mode, but for modules that are frozen as a whole: their statistics stay, too."""
+        self.model.train()
+        for module in self.model.modules():
+            parameters = list(module.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
 
 
 def open_data(settings: FinetuneSettings) -> tuple[Dataset, Dataset | None]:
@@ -118,10 +142,12 @@ def open_data(settings: FinetuneSettings) -> tuple[Dataset, Dataset | None]:
 
 def starting_model(settings: FinetuneSettings) -> MaskModel:
     """The model to start from, on the CPU; a SAM or MobileSAM gets HQ layers where these are to learn."""
-    model = load(
-        settings.model, base=settings.base, num_heads=settings.num_heads, device="cpu", dtype="float32"
-    ).model
-    if settings.train == "hq" and model.family in HQ_OF:
+    name, base, heads = settings.model, settings.base, settings.num_heads
+    if settings.from_scratch:
+        model = fresh_model(name, base=base, num_heads=heads, image_size=settings.input_size)
+    else:
+        model = load(name, base=base, num_heads=heads, device="cpu", dtype="float32").model
+    if (settings.train == "hq" or settings.add_hq) and model.family in HQ_OF:
         return add_hq_layers(model)
     return model
 

@@ -1,54 +1,48 @@
-"""Which parameters of a family belong to its image encoder, and which to its HQ token."""
+"""What of a model learns: a part of it, without what is frozen by name."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from torch import Tensor, nn
 
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, suggestion
 from maskwright.methods.base import ParameterGroup
 from maskwright.models.base import Features, MaskModel
-from maskwright.models.hq_layers import HQ_PREFIXES
+from maskwright.models.parts import PARTS, part_of
 from maskwright.models.sam_hq import SAMHQ
 
-
-@dataclass(frozen=True)
-class Parts:
-    """Starts of parameter names.
-
-    Args:
-        encoder: what `encode` runs, apart from the HQ layers.
-        hq: what the HQ token adds.
-    """
-
-    encoder: tuple[str, ...]
-    hq: tuple[str, ...] = ()
-
-
-PARTS = {
-    "sam": Parts(("net.vision_encoder.",)),
-    "sam_hq": Parts(("net.vision_encoder.",), HQ_PREFIXES),
-    "mobile_sam": Parts(("net.vision_encoder.",)),
-    "mobile_sam_hq": Parts(("net.vision_encoder.",), HQ_PREFIXES),
-    "sam2": Parts(("net.vision_encoder.", "net.no_memory_embedding", "net.mask_decoder.conv_s")),
-    "nano": Parts(("encoder.",), ("decoder.hq_kernel.", "decoder.hq_mix.")),
-}
+# Names that a user can freeze beside patterns of parameter names.
+FREEZABLE = ("encoder", "encoder.blocks.A-B", "prompt_encoder", "decoder", "hq")
 
 
 def learning_groups(
-    model: MaskModel, train: Literal["hq", "decoder", "all"], encoder_rate: float
+    model: MaskModel,
+    train: Literal["hq", "decoder", "all"],
+    encoder_rate: float,
+    freeze: Sequence[str] = (),
 ) -> list[ParameterGroup]:
     """The groups that learn; vectors (biases, norms, tokens) and attention's biases are spared weight decay.
 
+    Args:
+        model: what learns.
+        train: which part of it.
+        encoder_rate: factor on the image encoder's learning rate.
+        freeze: what of that part does not learn; see `named_parameters`.
+
     Raises:
-        ConfigError: train = "hq" for a family without HQ layers.
+        ConfigError: train = "hq" for a family without HQ layers, a frozen name that names nothing, or
+            nothing is left to learn.
     """
     parts = PARTS[model.family]
     # The random positions are a constant, though transformers may hold them as a parameter.
     named = {n: p for n, p in model.named_parameters() if "positional_embedding" not in n}
+    frozen = {name for what in freeze for name in named_parameters(model.family, what, named.keys())}
+    named = {name: parameter for name, parameter in named.items() if name not in frozen}
     encoder = {name: p for name, p in named.items() if name.startswith(parts.encoder)}
     if train == "hq":
         if not parts.hq:
@@ -56,11 +50,47 @@ def learning_groups(
                 f'a {model.family} has no HQ layers: use train = "decoder" or "all", or start from a SAM-HQ, '
                 "a SAM, a MobileSAM or nano."
             )
-        return _by_decay("hq", {name: p for name, p in named.items() if name.startswith(parts.hq)}, 1.0)
-    groups = _by_decay("decoder", {name: p for name, p in named.items() if name not in encoder}, 1.0)
+        groups = _by_decay("hq", {name: p for name, p in named.items() if name.startswith(parts.hq)}, 1.0)
+    else:
+        groups = _by_decay("decoder", {name: p for name, p in named.items() if name not in encoder}, 1.0)
     if train == "all":
         groups += _by_decay("encoder", encoder, encoder_rate)
+    if not groups:
+        raise ConfigError(f'nothing is left to learn: train = "{train}", frozen are {", ".join(freeze)}.')
     return groups
+
+
+def named_parameters(family: str, what: str, names: Collection[str]) -> set[str]:
+    """The parameters that a word or pattern names.
+
+    Args:
+        family: of the model.
+        what: encoder, encoder.blocks.3 or encoder.blocks.0-5 (counted from 0, both ends included),
+            prompt_encoder, decoder (the mask decoder without HQ layers), hq, or a pattern of parameter names
+            with *, as `maskwright models memory --depth 9` lists them.
+        names: of all parameters that could be meant.
+
+    Raises:
+        ConfigError: none of them is.
+    """
+    parts = PARTS[family]
+    blocks = re.fullmatch(r"encoder\.blocks\.(\d+)(?:-(\d+))?", what)
+    if blocks is not None:
+        first, last = int(blocks[1]), int(blocks[2] or blocks[1])
+        starts = tuple(f"{parts.blocks}{number}." for number in range(first, last + 1))
+        found = {name for name in names if starts and name.startswith(starts)}
+    elif what == "prompt_encoder":
+        found = {name for name in names if name.startswith(parts.prompts)}
+    elif what in ("encoder", "decoder", "hq"):
+        found = {n for n in names if part_of(family, n) == what and not n.startswith(parts.prompts)}
+    else:
+        found = {name for name in names if fnmatchcase(name, what)}
+    if not found:
+        known = f"use {', '.join(FREEZABLE)}, or a pattern of parameter names with *"
+        raise ConfigError(
+            f"freeze: {what!r} names nothing in this {family}; {known}.{suggestion(what, FREEZABLE)}"
+        )
+    return found
 
 
 def encode_frozen(model: MaskModel, pixels_B3SS: Tensor) -> Features:

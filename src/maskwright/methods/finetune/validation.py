@@ -11,6 +11,7 @@ from maskwright.methods.prediction import ModelPredictor
 from maskwright.methods.scores import PromptedResult, PromptKind, Selection
 from maskwright.models.base import MaskModel
 from maskwright.models.segmenter import Segmenter
+from maskwright.types import HQMode
 
 
 class HeldOut(Protocol):
@@ -41,6 +42,7 @@ def evaluate_held_out(
     *,
     clicks: int = 1,
     task: int | None = None,
+    hq: HQMode = "sum",
 ) -> PromptedResult:
     """Ask for held-out objects; see `evaluate_prompted`.
 
@@ -52,7 +54,7 @@ def evaluate_held_out(
         raise error
 
     return evaluate_prompted(
-        ModelPredictor(Segmenter(model), settings.model, task=task),
+        ModelPredictor(Segmenter(model), settings.model, task=task, hq=hq),
         dataset,
         prompt=prompt,
         clicks=clicks,

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from maskwright.methods.base import ParameterGroup
-from maskwright.methods.finetune.parts import PARTS, learning_groups
+from maskwright.methods.finetune.parts import learning_groups
 from maskwright.models.base import MaskModel
+from maskwright.models.parts import PARTS
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ from maskwright.data.prompts import center_point, tight_box
 from maskwright.errors import InputError, WeightsError, suggestion
 from maskwright.io.files import nearest_name, shown
 from maskwright.io.weights import write_safetensors
-from maskwright.methods.finetune.parts import PARTS, encoder_signature
+from maskwright.methods.finetune.parts import encoder_signature
 from maskwright.models.base import Features, MaskModel
 from maskwright.models.checkpoint import FORMAT, VERSION, Checkpoint, read_part
 from maskwright.models.hub import PACKAGED
+from maskwright.models.parts import PARTS
 from maskwright.models.prompts import check_prompts, to_batch
 from maskwright.models.registry import build
 from maskwright.models.sam_hq import SAMHQ
