@@ -138,4 +138,5 @@ def _near(edges: BoolArray, radius: int) -> BoolArray:
 @cache
 def _disk(radius: int) -> ByteArray:
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    return (x * x + y * y <= radius * radius).astype(np.uint8)
+    disk: ByteArray = (x * x + y * y <= radius * radius).astype(np.uint8)
+    return disk

@@ -53,7 +53,10 @@ _MLP: Rules = (
     (r"\.layers\.1\.", ".layers.0."),
     (r"\.layers\.2\.", ".proj_out."),
 )
-_THREE_LAYER_MLP = r"(iou_prediction_head|hq_mask_mlp|pred_obj_score_head|object_pointer_proj|output_hypernetworks_mlps\.\d+)\."
+_THREE_LAYER_MLP = (
+    r"(iou_prediction_head|hq_mask_mlp|pred_obj_score_head|object_pointer_proj|"
+    r"output_hypernetworks_mlps\.\d+)\."
+)
 _PROMPT: Rules = (
     (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", SHARED_POSITION),
     (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),

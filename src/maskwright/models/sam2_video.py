@@ -72,7 +72,10 @@ def load_video(
     Args:
         name_or_path: a name, the original `.pt` file, a transformers folder, or its hub id.
         base: must be None: SAM 2 is never a decoder alone.
-        num_heads, image_size, device, offline: as for `registry.load`.
+        num_heads: as for `registry.load`.
+        image_size: the same.
+        device: the same.
+        offline: the same.
 
     Raises:
         WeightsError: no SAM 2, one without its memory, or keys and shapes that do not fit.
@@ -101,7 +104,9 @@ def memory_config(tensors: Tensors, image_size: int) -> Config:
     tensor tells (one head, the scale of masks in the memory) is the same in all published models.
     """
     query = tensors["memory_attention.layers.0.self_attn.q_proj.weight"]
-    down = [tensors[f"{key}.conv.weight"] for key in _numbered(tensors, "memory_encoder.mask_downsampler.layers")]
+    down = [
+        tensors[f"{key}.conv.weight"] for key in _numbered(tensors, "memory_encoder.mask_downsampler.layers")
+    ]
     fuser = "memory_encoder.memory_fuser.layers.0"
     depthwise = tensors[f"{fuser}.depthwise_conv.weight"]
     stride = round((down[0].shape[0] / down[0].shape[1]) ** 0.5)
@@ -115,7 +120,9 @@ def memory_config(tensors: Tensors, image_size: int) -> Config:
         "memory_attention_hidden_size": query.shape[1],
         "memory_attention_downsample_rate": query.shape[1] // query.shape[0],
         "memory_attention_num_layers": len(_numbered(tensors, "memory_attention.layers")),
-        "memory_attention_feed_forward_hidden_size": tensors["memory_attention.layers.0.linear1.weight"].shape[0],
+        "memory_attention_feed_forward_hidden_size": tensors[
+            "memory_attention.layers.0.linear1.weight"
+        ].shape[0],
         "memory_attention_rope_feat_sizes": [image_size // 16] * 2,
         "memory_encoder_hidden_size": tensors["memory_encoder.feature_projection.weight"].shape[0],
         "memory_encoder_output_channels": tensors["memory_encoder.projection.weight"].shape[0],
@@ -137,8 +144,8 @@ def _read_file(path: Path, num_heads: int | None, image_size: int | None) -> Che
     tensors = read_weights(path).tensors
     if not any(keys.starts_with(key, ["image_encoder.trunk."]) for key in tensors):
         raise WeightsError(
-            f"{path}: no original SAM 2 file, so it has no memory of a video; give sam2.1_hiera_tiny.pt or the "
-            "like, or a transformers folder of SAM 2 video."
+            f"{path}: no original SAM 2 file, so it has no memory of a video; give sam2.1_hiera_tiny.pt or "
+            "the like, or a transformers folder of SAM 2 video."
         )
     names = {keys.rename(key, keys.SAM2_VIDEO_RULES): key for key in tensors}
     state = {name: tensors[key] for name, key in names.items()}
@@ -178,7 +185,9 @@ def _checkpoint(
 ) -> Checkpoint:
     # Files hold the positional matrix once, transformers twice.
     pair = (keys.SHARED_POSITION, keys.PROMPT_POSITION)
-    state |= {here: state[there] for here, there in (pair, pair[::-1]) if here not in state and there in state}
+    state |= {
+        here: state[there] for here, there in (pair, pair[::-1]) if here not in state and there in state
+    }
     return Checkpoint(
         "sam2",
         {key: value for key, value in config.items() if key != "model_type"},

@@ -46,7 +46,12 @@ def tables(result: VideoResult, title: str) -> list[TextTable]:
 
 
 def write_report(
-    folder: Path, result: VideoResult, videos: Sequence[Video], results: Path, title: str, known: dict[str, str]
+    folder: Path,
+    result: VideoResult,
+    videos: Sequence[Video],
+    results: Path,
+    title: str,
+    known: dict[str, str],
 ) -> Path:
     """Write the page and its pictures.
 
@@ -89,14 +94,15 @@ def curves(scores: Sequence[ObjectScores]) -> ByteArray:
     """J (line) and F (dashed) of each object of a video over its scored frames."""
     figure = new_figure(9, 3.2)
     axes = figure.subplots()
+    stems = sorted({stem for score in scores for stem in score.frames})
     for place, score in enumerate(scores):
         shade = tuple(value / 255 for value in colour(place))
-        axes.plot(score.frames, score.region, color=shade, label=f"object {score.number}: J")
-        axes.plot(score.frames, score.contour, color=shade, linestyle="--", linewidth=1, label="F")
-    axes.set_ylim(0, 1)
-    axes.xaxis.get_major_locator().MAXNTICKS = 12
-    step = max(1, len(scores[0].frames) // 10)
-    axes.set_xticks(range(0, len(scores[0].frames), step))
+        numbers = [stems.index(stem) for stem in score.frames]
+        axes.plot(numbers, score.region, color=shade, label=f"object {score.number}: J")
+        axes.plot(numbers, score.contour, color=shade, linestyle="--", linewidth=1, label="F")
+    axes.set_ylim(0, 1.02)
+    places = range(0, len(stems), max(1, len(stems) // 10))
+    axes.set_xticks(places, [stems[place] for place in places])
     axes.set_xlabel("frame")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, ncols=2, loc="lower left")
@@ -106,7 +112,7 @@ def curves(scores: Sequence[ObjectScores]) -> ByteArray:
 def frames(video: Video, results: Path, scores: Sequence[ObjectScores]) -> ByteArray:
     """Some scored frames, spread evenly, with the masks found and their J."""
     ids = [score.number for score in scores]
-    stems = scores[0].frames
+    stems = sorted({stem for score in scores for stem in score.frames})
     places = sorted({place * (len(stems) - 1) // (SHOWN_FRAMES - 1) for place in range(SHOWN_FRAMES)})
     numbers = {path.stem: number for number, path in enumerate(video.frames)}
     shown = []
@@ -115,7 +121,8 @@ def frames(video: Video, results: Path, scores: Sequence[ObjectScores]) -> ByteA
         masks = split(video.read_labels(result_path(results, video, number)), ids)
         shown.append(draw(video.image(number), masks, max_side=FRAME_SIDE))
     captions = [
-        f"{stems[place]}: " + ", ".join(f"J {_at(score, stems[place])}" for score in scores) for place in places
+        f"{stems[place]}: " + ", ".join(f"J {_at(score, stems[place])}" for score in scores)
+        for place in places
     ]
     return side_by_side(shown, captions, columns=2)
 

@@ -153,9 +153,7 @@ def score_video(video: Video, results: Path) -> list[ObjectScores]:
     return [ObjectScores(video.name, number, *zip(*rows[number], strict=True)) for number in sorted(rows)]
 
 
-def _read_result(
-    video: Video, number: int, results: Path, truth: LabelMap, known: Sequence[int]
-) -> LabelMap:
+def _read_result(video: Video, number: int, results: Path, truth: LabelMap, known: Sequence[int]) -> LabelMap:
     path = result_path(results, video, number)
     labels = video.read_labels(path)
     if labels.shape != truth.shape:

@@ -188,5 +188,7 @@ def _stamp(video: Video) -> str:
     digest = hashlib.sha256()
     for path in [*video.frames, *video.annotations.values()]:
         status = path.stat()
-        digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+        digest.update(
+            f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape")
+        )
     return digest.hexdigest()[:16]

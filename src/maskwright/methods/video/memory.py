@@ -60,7 +60,9 @@ class _Remembered:
         for number, mask in enumerate(masks):
             place = self.session.obj_id_to_idx(number)
             # As the released predictor does it: stretched to the square, and binary there.
-            soft = F.interpolate(torch.tensor(mask)[None, None].float(), side, mode="bilinear", antialias=True)
+            soft = F.interpolate(
+                torch.tensor(mask)[None, None].float(), side, mode="bilinear", antialias=True
+            )
             self.session.add_mask_inputs(place, 0, (soft >= 0.5).float())
         self.session.obj_with_new_inputs = list(range(len(masks)))
         self._see(image)

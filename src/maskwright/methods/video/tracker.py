@@ -1,4 +1,4 @@
-"""What a tracker is: started with an image and the masks of its objects, then asked about one frame at a time.
+"""What a tracker is: started with an image and its objects' masks, then asked about one frame at a time.
 
 Axes: K objects, H W size of a frame.
 """
@@ -56,11 +56,12 @@ def merge(ids: Sequence[int], logits_KHW: FloatArray) -> LabelMap:
     """
     assert len(ids) == len(logits_KHW), (ids, logits_KHW.shape)
     best = logits_KHW.argmax(axis=0)
-    labels = np.asarray(ids, np.int32)[best]
+    labels: LabelMap = np.asarray(ids, np.int32)[best]
     labels[np.take_along_axis(logits_KHW, best[None], axis=0)[0] <= 0] = 0
     return labels
 
 
 def split(labels: npt.NDArray[np.integer], ids: Sequence[int]) -> BoolArray:
     """The masks (K, H, W) of the given objects in a label map; of one that is not there, an empty one."""
-    return labels[None] == np.asarray(ids, labels.dtype)[:, None, None]
+    masks: BoolArray = labels[None] == np.asarray(ids, labels.dtype)[:, None, None]
+    return masks
