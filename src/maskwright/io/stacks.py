@@ -5,7 +5,7 @@ Where the pages are:
 - `first`: as the file has them, a page of the stack is a page of the file. Previews do not count. A page with
   more than four channels is itself a stack, saved as (height, width, pages) or (pages, height, width).
 - `last`: the file holds an array (height, width, pages) that was written row by row, so that each of its
-  pages is one row of all pages of the stack. Nothing in such a file says so; its pages look like narrow strips.
+  pages is one row of all pages of the stack. Nothing in such a file says so; its pages look like strips.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Following:
 
         Args:
             image: the next frame.
-            given: its annotation, if there is one; only objects that it is the first to have are taken from it.
+            given: its annotation, if there is one; of it only objects that are new are taken.
 
         Raises:
             InputError: the frame has another size than the first one.
@@ -188,7 +188,6 @@ def _stamp(video: Video) -> str:
     digest = hashlib.sha256()
     for path in [*video.frames, *video.annotations.values()]:
         status = path.stat()
-        digest.update(
-            f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape")
-        )
+        text = f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0"
+        digest.update(text.encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
