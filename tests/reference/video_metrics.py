@@ -1,4 +1,4 @@
-"""Slow, obvious versions of `maskwright.metrics.video`: pixels as points, and distances between all of them."""
+"""Slow, obvious versions of `maskwright.metrics.video`: pixels as points, and distances between them."""
 
 from __future__ import annotations
 

@@ -92,18 +92,24 @@ def follow(
     following = Following(tracker)
     for number, path in enumerate(video.frames):
         start = time.perf_counter()
-        given = None
-        if number in video.annotations:
-            try:
-                given = video.labels(number)
-            except FileError as error:
-                on_failure(video.annotations[number], error)
         labels = None
         try:
-            labels = following.step(video.image(number), given)
+            image = video.image(number)
+            labels = following.step(image, _given(video, number, on_failure))
         except (FileError, InputError) as error:
             on_failure(path, error)
         yield number, labels, time.perf_counter() - start
+
+
+def _given(video: Video, number: int, on_failure: OnFailure) -> LabelMap | None:
+    """The annotation of a frame, if it has one that can be read."""
+    if number not in video.annotations:
+        return None
+    try:
+        return video.labels(number)
+    except FileError as error:
+        on_failure(video.annotations[number], error)
+        return None
 
 
 class TrackRun:
@@ -172,8 +178,8 @@ class TrackRun:
             theirs = read_json(path).get("tracker")
             if theirs != mine["tracker"]:
                 raise ConfigError(
-                    f"{shown(self.folder)} holds videos tracked by {theirs}, not by {mine['tracker']}. Choose "
-                    "another folder, or --overwrite to start anew."
+                    f"{shown(self.folder)} holds videos tracked by {theirs}, not by {mine['tracker']}. "
+                    "Choose another folder, or --overwrite to start anew."
                 )
         write_json(path, mine)
 
