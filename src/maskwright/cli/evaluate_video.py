@@ -56,6 +56,7 @@ def evaluate_video(options: EvaluateVideo, session: Session) -> None:
     from maskwright.data.sequences import open_videos
     from maskwright.io.files import make_parents, write_text
     from maskwright.methods.provenance import machine, versions
+    from maskwright.report.evaluation_tables import short_name
     from maskwright.report.video import tables, write_report
     from maskwright.runtime import choose_device
 
@@ -69,7 +70,7 @@ def evaluate_video(options: EvaluateVideo, session: Session) -> None:
     assert folder is not None
     result = _score(videos, folder, session)
     name = session.result.get("tracker", str(folder))
-    title = f"{name} on {options.data}"
+    title = f"{name}, {short_name(options.data)}"
     session.result |= {"data": options.data, **result.to_json(), "versions": versions()}
     session.result |= {"machine": machine(choose_device(options.device).value)}
     found = tables(result, title)

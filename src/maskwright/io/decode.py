@@ -109,7 +109,7 @@ def open_image(
         ImageError: naming the file and the reason.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         kind = detect_format(path, file.read(32))
         with naming(path):
             source = _parse(kind, file, page)
@@ -144,7 +144,12 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading.
+
+    Raises:
+        ImageError: naming the file and the reason.
+    """
     try:
         require_file(path)
         file = path.open("rb")

@@ -22,8 +22,9 @@ import numpy.typing as npt
 import tifffile
 
 from maskwright.errors import ImageError
-from maskwright.io.decode import MAX_PIXELS, PREVIEW_OR_MASK, naming, open_image, turn
+from maskwright.io.decode import MAX_PIXELS, PREVIEW_OR_MASK, naming, opened, turn
 from maskwright.io.files import shown
+from maskwright.io.formats import detect_format
 from maskwright.io.tiff import check_page
 
 PagesAxis = Literal["first", "last"]
@@ -51,18 +52,25 @@ def read_pages(
         ImageError: the file is no TIFF or cannot be read at all, or with "last" its pages make no array.
     """
     path = Path(path)
-    with open_image(path, page=0) as opened:
-        if opened.header.format != "TIFF":
-            raise ImageError(f"{shown(path)} is a {opened.header.format}; a stack of pages is a TIFF.")
-    number = -1
-    with _complaints() as complaints:
+    with opened(path) as file, _complaints() as complaints:
+        kind = detect_format(path, file.read(32))
+        if kind != "TIFF":
+            raise ImageError(f"{shown(path)} is a {kind}; a stack of pages is a TIFF.")
+        file.seek(0)
         with naming(path):
-            file = tifffile.TiffFile(path)
-        with file:
-            for number, page in enumerate(_across(path, file) if axis == "last" else _pages(path, file)):
+            stack = tifffile.TiffFile(file)
+        number = -1
+        try:
+            for number, page in enumerate(_across(path, stack) if axis == "last" else _pages(path, stack)):
                 yield number, page
+        except ImageError as error:
+            if number < 0:
+                raise
+            complaints.append(str(error))
+    if number < 0:
+        raise ImageError(f"cannot read {shown(path)}: it has no page ({'; '.join(complaints) or 'at all'}).")
     if complaints:
-        message = f"its list of pages is broken after page {number} ({complaints[0]})"
+        message = f"its list of pages is broken after page {number} ({complaints[0].rstrip('.')})"
         yield number + 1, ImageError(f"cannot read all of {shown(path)}: {message}.")
 
 

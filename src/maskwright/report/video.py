@@ -41,7 +41,7 @@ def tables(result: VideoResult, title: str) -> list[TextTable]:
     ]
     if objects:
         headings = ("video", "object", *HEADINGS)
-        found.append(TextTable(f"{title}: each object", headings, tuple(objects), numbers_from=2))
+        found.append(TextTable(f"each object: {title}", headings, tuple(objects), numbers_from=2))
     return found
 
 

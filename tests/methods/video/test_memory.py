@@ -1,4 +1,4 @@
-"""SAM 2's memory: the golden file loads to the last key, and tracks are exact, apart and bounded in memory."""
+"""SAM 2's memory: the golden file loads to the last key, and tracks are exact, apart and bounded."""
 
 from __future__ import annotations
 
