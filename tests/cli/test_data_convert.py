@@ -75,7 +75,7 @@ def test_otsu_of_an_even_page_is_no_object_and_nan_never_is() -> None:
     values = two_levels(0, 1, np.float32)
     values[0, 0] = np.nan
     for threshold in ("otsu", 0.5):
-        mask, _ = binarize(values, threshold)  # type: ignore[arg-type]
+        mask, _ = binarize(values, threshold)
         assert not mask[0, 0]
         assert mask.sum() == 100
     assert not binarize(np.full((2, 2), np.nan), "otsu")[0].any()

@@ -56,7 +56,8 @@ def convert(options: Convert, session: Session) -> None:
         else:
             done.append(outcome)
     session.result |= {"n": len(done), "out": options.out, "masks": done}
-    session.print(f"{len(done)} masks from {len(stacks)} stacks: {options.out}")
+    masks, files = _count(len(done), "mask"), _count(len(stacks), "file")
+    session.print(f"{masks} from {files}: {options.out}")
     empty = sum(record["share"] == 0 for record in done)
     full = sum(record["share"] == 1 for record in done)
     if empty or full:
@@ -72,3 +73,7 @@ def convert(options: Convert, session: Session) -> None:
 def _is_strip(size: list[int], count: int) -> bool:
     """Whether a page looks like one row of many pages: narrow, and one of very many."""
     return STRIP * min(size) <= max(size) and STRIP * min(size) <= count
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

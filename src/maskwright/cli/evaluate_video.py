@@ -11,7 +11,7 @@ import tyro
 from maskwright.cli.common import Common, Session, parse, run
 from maskwright.cli.tables import rich_table
 from maskwright.cli.track import Following, carry_out
-from maskwright.errors import ConfigError, MaskwrightError
+from maskwright.errors import ConfigError, DatasetError, FileError, MaskwrightError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,8 @@ def _score(videos: Sequence[Video], folder: Path, session: Session) -> VideoResu
         if not found:
             session.print(f"{video.name}: no annotated frame but the given and the last, so nothing to score")
         scores += found
+    if not there:
+        raise FileError(f"{folder} has no folder named after a sequence, such as {videos[0].name}.")
     if not scores:
-        names = ", ".join(video.name for video in videos[:5])
-        raise ConfigError(f"nothing could be scored in {folder}; it needs a folder for each of {names}, ….")
+        raise DatasetError(f"none of the {len(there)} videos could be scored: they need annotated frames.")
     return VideoResult(scores)
