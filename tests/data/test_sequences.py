@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from methods.video.clips import make_clip, photo, scene
+from methods.video.clips import SIZE, make_clip, photo, scene
 from PIL import Image as PILImages
 
 from maskwright.data.sequences import folder_video, objects, open_videos
@@ -103,7 +103,13 @@ def test_bad_folders_and_masks_are_refused(frames: Path, tmp_path: Path) -> None
         folder_video(tmp_path / "empty", tmp_path / "m.png")
     PILImages.fromarray(photo(scene(1)).pixels).save(tmp_path / "photo.png")
     with pytest.raises(MaskError, match="several colours"):
-        folder_video(frames, tmp_path / "photo.png").labels(0)
+        folder_video(frames, tmp_path / "photo.png")
+    PILImages.fromarray(np.zeros(SIZE, np.uint8)).save(tmp_path / "empty.png")
+    with pytest.raises(MaskError, match="shows no object"):
+        folder_video(frames, tmp_path / "empty.png")
+    PILImages.fromarray(np.ones((9, 9), np.uint8)).save(tmp_path / "small.png")
+    with pytest.raises(FileError, match="9×9, but its frame 64×48"):
+        folder_video(frames, tmp_path / "small.png")
     PILImages.fromarray(np.zeros((4, 4, 3), np.uint8)).save(frames / "f001.png")
     with pytest.raises(DatasetError, match="same stem"):
         folder_video(frames, tmp_path / "m.png")

@@ -96,11 +96,10 @@ def carry_out(
     steps = run_.track(pending, session.fail)
     for _ in session.track(steps, "tracking", total=sum(map(len, pending))):
         pass
-    seconds = [
-        run_.finished[video.name]["seconds_per_frame"] for video in videos if video.name in run_.finished
-    ]
+    done = [run_.finished[video.name] for video in videos if video.name in run_.finished]
+    seconds = sum(record["seconds_per_frame"] * record["frames"] for record in done)
     session.result |= {
         "tracker": tracker.signature,
         "skipped": len(videos) - len(pending),
-        "seconds_per_frame": sum(seconds) / len(seconds) if seconds else None,
+        "seconds_per_frame": seconds / sum(record["frames"] for record in done) if done else None,
     }

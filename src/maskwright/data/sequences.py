@@ -16,6 +16,7 @@ from maskwright.data.dataset import SampleError
 from maskwright.data.files import list_files, list_photos, require_folders
 from maskwright.data.registry import parse_spec
 from maskwright.errors import DatasetError, MaskError
+from maskwright.io.files import shown
 from maskwright.io.images import read_header, read_image
 from maskwright.io.inputs import IMAGE_SUFFIXES
 from maskwright.io.masks import LabelMap, read_label_map, read_mask
@@ -96,7 +97,7 @@ def folder_video(frames: Path, mask: Path) -> Video:
 
     Raises:
         DatasetError: there is no such folder, or no frame in it.
-        FileError: the mask cannot be read.
+        FileError: the mask cannot be read, has another size than the first frame, or shows no object.
     """
     require_folders("video", frames, (), "  FRAMES/00000.jpg 00001.jpg …, in the order of their names")
     photos = [path for path in list_photos(frames) if path.resolve() != mask.resolve()]
@@ -104,6 +105,8 @@ def folder_video(frames: Path, mask: Path) -> Video:
         raise DatasetError(f"{frames} holds no frames ({', '.join(IMAGE_SUFFIXES)}).")
     video = Video(frames.resolve().name, tuple(photos), {0: mask}, _read_given)
     _check_names(video)
+    if not objects(video.labels(0)):
+        raise MaskError(f"{shown(mask)} is empty: it shows no object to follow.")
     return video
 
 

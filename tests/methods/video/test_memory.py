@@ -10,13 +10,15 @@ import pytest
 import torch
 from methods.video.clips import SIZE, photo, scene
 from safetensors.torch import load_file, save_file
+from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoConfig
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoModel
 
 from maskwright.errors import WeightsError
 from maskwright.methods.video.follow import Following
 from maskwright.methods.video.memory import SAM2Memory, _Remembered
 from maskwright.methods.video.tracker import split
 from maskwright.models.registry import load
-from maskwright.models.sam2_video import SAM2Video, load_video
+from maskwright.models.sam2_video import SAM2Video, load_video, memory_config
 from maskwright.models.segmenter import Segmenter
 from maskwright.types import Image
 
@@ -71,6 +73,14 @@ def test_sam_2_0_has_no_occlusion_embedding_and_no_pointer_times(golden_root: Pa
     tracker = SAM2Memory(load_video(tmp_path / "x.safetensors", device="cpu"))
     track = tracker.start(photo(scene(0)), split(scene(0), [1]))
     assert np.isfinite(track.step(photo(scene(1)), split(scene(0), [1]))).all()
+
+
+def test_sizes_of_the_published_model_are_read_off_its_tensors() -> None:
+    config = Sam2VideoConfig()
+    with torch.device("meta"):
+        state = Sam2VideoModel(config).state_dict()
+    for name, size in memory_config(state, 1024).items():
+        assert getattr(config, name) == size, name
 
 
 def test_other_models_are_refused(golden_root: Path) -> None:

@@ -153,8 +153,11 @@ class TrackRun:
                 target = make_folder(self.folder / video.name)
                 seconds = []
                 for number, labels, taken in follow(self.tracker, video, note):
-                    if labels is not None:
-                        write_palette_png(result_path(target, video, number), labels)
+                    path = result_path(target, video, number)
+                    if labels is None:
+                        path.unlink(missing_ok=True)  # what an earlier run left there
+                    else:
+                        write_palette_png(path, labels)
                         seconds.append(taken)
                     yield video, number
                 if not failures:
