@@ -66,8 +66,9 @@ def test_colour_becomes_grey(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("planes", ["contig", "separate"])
-def test_many_channels_are_pages(tmp_path: Path, planes: Any) -> None:
-    stack = (RNG.random((40, 50, 7)) * 255).astype(np.uint8)
+@pytest.mark.parametrize("height", [2, 40])
+def test_many_channels_are_pages(tmp_path: Path, planes: Any, height: int) -> None:
+    stack = (RNG.random((height, 50, 7)) * 255).astype(np.uint8)
     stored = stack if planes == "contig" else np.moveaxis(stack, 2, 0)
     tifffile.imwrite(tmp_path / "x.tif", stored, photometric="minisblack", planarconfig=planes)
     found = pages(tmp_path / "x.tif")

@@ -84,10 +84,10 @@ def _pages(path: Path, file: tifffile.TiffFile) -> Iterator[Values | ImageError]
             continue
         if values.ndim == 2:
             yield values
-        elif min(values.shape[0], values.shape[2]) <= _COLOUR_CHANNELS:
+        elif len(values) <= _COLOUR_CHANNELS:
             yield _grey(values)
         else:
-            yield from np.moveaxis(values, 2, 0) if page.planarconfig == _CONTIGUOUS else values
+            yield from values
 
 
 def _across(path: Path, file: tifffile.TiffFile) -> Iterator[Values]:
@@ -115,7 +115,7 @@ def _whole(path: Path, file: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
 
 
 def _read(path: Path, page: tifffile.TiffPage, number: int) -> Values:
-    """Decode a page: (H, W), (H, W, C), or with separate planes (C, H, W); upright."""
+    """Decode a page, upright: (H, W), or with several channels (C, H, W)."""
     where = Path(f"{path}, page {number}")
     with naming(where):
         if page.imagewidth * page.imagelength > MAX_PIXELS:
@@ -125,15 +125,16 @@ def _read(path: Path, page: tifffile.TiffPage, number: int) -> Values:
             raise ValueError(f"its values are {page.dtype}, not plain numbers")
         values = np.asarray(page.asarray())
         tag = page.tags.get(_ORIENTATION)
-        orientation = 1 if tag is None else int(tag.value)
-    if values.ndim == 2 or page.planarconfig == _CONTIGUOUS:
+        # A value that does not exist counts as upright, as in all viewers.
+        orientation = tag.value if tag is not None and tag.value in range(1, 9) else 1
+    if values.ndim == 2:
         return turn(values, orientation)
-    return np.moveaxis(turn(np.moveaxis(values, 0, 2), orientation), 2, 0)
+    pixels = values if page.planarconfig == _CONTIGUOUS else np.moveaxis(values, 0, 2)
+    return np.moveaxis(turn(pixels, orientation), 2, 0)
 
 
-def _grey(values: Values) -> Values:
-    """Grey values (H, W) of colour pixels (H, W, C) or (C, H, W); exact where all channels agree."""
-    channels = values if values.shape[0] <= _COLOUR_CHANNELS < values.shape[2] else np.moveaxis(values, 2, 0)
+def _grey(channels: Values) -> Values:
+    """Grey values (H, W) of 2 to 4 channels (C, H, W); exact where all colours agree."""
     colours = channels[:3] if len(channels) >= 3 else channels[:1]
     if (colours == colours[:1]).all():
         return np.asarray(colours[0])

@@ -44,7 +44,7 @@ class SAM2Memory:
 
 
 class _Remembered:
-    """A session of transformers, which holds the memory of K objects."""
+    """K objects, and what transformers keeps of the frames that they were in."""
 
     def __init__(self, model: SAM2Video, image: Image, masks: BoolArray) -> None:
         self.model = model
