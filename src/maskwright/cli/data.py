@@ -1,4 +1,4 @@
-"""`maskwright data`: which kinds of datasets can be read, and what is wrong with one."""
+"""`maskwright data`: which kinds of datasets can be read, what is wrong with one, and stacks to masks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 
 from rich.table import Table
 
-from maskwright.cli.commands import dispatch
+from maskwright.cli.commands import Command, dispatch
 from maskwright.cli.common import Common, Positional, Session, parse, run
 from maskwright.data.check import Report, check_dataset
 from maskwright.data.registry import COMMON_OPTIONS, KINDS
@@ -37,9 +37,10 @@ class Check(Common):
 
 def main(argv: list[str]) -> int:
     """Run `maskwright data …` and return the exit code."""
-    commands = {
+    commands: dict[str, Command] = {
         "list": (partial(_run_list), "List the kinds of datasets, their folders and their options."),
         "check": (partial(_run_check), "Read a whole dataset and say what is wrong with it."),
+        "convert": (_run_convert, "Turn the pages of TIFF stacks into binary masks."),
     }
     return dispatch("maskwright data", "Datasets: what can be read, and whether it is sound.", commands, argv)
 
@@ -50,6 +51,12 @@ def _run_list(argv: list[str]) -> int:
 
 def _run_check(argv: list[str]) -> int:
     return run(parse(Check, argv, prog="maskwright data check"), check)
+
+
+def _run_convert(argv: list[str]) -> int:
+    from maskwright.cli.data_convert import main
+
+    return main(argv)
 
 
 def list_kinds(options: Kinds, session: Session) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from rich.table import Table
 
 from maskwright.cli.commands import dispatch
 from maskwright.cli.common import Common, Session, parse, run
+from maskwright.cli.tables import rich_table
 from maskwright.errors import ConfigError, MaskwrightError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from maskwright.methods.prediction import ModelPredictor, Predictor
     from maskwright.methods.scores import Choice, PromptedResult
     from maskwright.report.evaluation_page import EvaluationReport
-    from maskwright.report.evaluation_tables import Comparison, TextTable
+    from maskwright.report.evaluation_tables import Comparison
 
 PROG = "maskwright evaluate prompted"
 
@@ -97,12 +97,21 @@ class Prompted(Common):
 
 def main(argv: list[str]) -> int:
     """Run `maskwright evaluate …` and return its exit code."""
-    commands = {"prompted": (_main_prompted, "How good are the masks that boxes or clicks give?")}
+    commands = {
+        "prompted": (_main_prompted, "How good are the masks that boxes or clicks give?"),
+        "video": (_main_video, "How well are objects followed through videos?"),
+    }
     return dispatch("maskwright evaluate", "Measure a model or a baseline on a dataset.", commands, argv)
 
 
 def _main_prompted(argv: list[str]) -> int:
     return run(parse(Prompted, argv, prog=PROG), prompted)
+
+
+def _main_video(argv: list[str]) -> int:
+    from maskwright.cli.evaluate_video import main
+
+    return main(argv)
 
 
 def prompted(options: Prompted, session: Session) -> None:
@@ -128,7 +137,7 @@ def prompted(options: Prompted, session: Session) -> None:
     session.result |= {"protocol": plan.protocol, "machine": machine(device), "versions": versions()}
     tables = comparison.tables()
     for table in tables:
-        session.print(_rich(table))
+        session.print(rich_table(table))
     if options.markdown:
         write_text(make_parents(options.markdown), "\n".join(table.markdown() for table in tables))
     if report:
@@ -241,13 +250,3 @@ def _as_json(plan: Plan, comparison: Comparison) -> dict[str, Any]:
         "differences": [gap.to_json() for gap in comparison.gaps],
         "means": [mean.to_json() for mean in comparison.means],
     }
-
-
-def _rich(content: TextTable) -> Table:
-    table = Table(*content.headings, title=content.title, title_justify="left")
-    for column in table.columns[content.numbers_from :]:
-        column.justify = "right"
-    for group in content.groups:
-        for row in group:
-            table.add_row(*row, end_section=row is group[-1])
-    return table

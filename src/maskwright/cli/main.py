@@ -12,11 +12,12 @@ from maskwright.cli.commands import dispatch
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "segment": ("maskwright.cli.segment", "Cut objects out of images, from points, boxes or masks."),
+    "track": ("maskwright.cli.track", "Follow objects through a video, from their first masks."),
     "train": ("maskwright.cli.train", "Train a model by a recipe, or fine-tune one on your own data."),
     "label": ("maskwright.cli.label", "Label many photos by machine: masks of everything, in shards."),
     "evaluate": ("maskwright.cli.evaluate", "Measure a model or a baseline on a dataset."),
     "models": ("maskwright.cli.models", "List, fetch, inspect and convert models."),
-    "data": ("maskwright.cli.data", "Check a dataset before training and show what is in it."),
+    "data": ("maskwright.cli.data", "Check a dataset before training; turn stacks into masks."),
     "export": ("maskwright.cli.export", "Write labels and models for other tools."),
     "doctor": ("maskwright.cli.doctor", "Say what this machine has and whether everything works on it."),
     "demo": ("maskwright.cli.demo", "Segment real photos in every mode and write a report page."),

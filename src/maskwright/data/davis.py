@@ -56,14 +56,12 @@ class DAVIS(PairedFiles):
         every: int = 1,
     ) -> None:
         self.multi = multi
-        kind = "davis2017" if multi else "davis2016"
-        layout = next((pair for pair in LAYOUTS if all((root / part).is_dir() for part in pair)), LAYOUTS[0])
-        require_folders(kind, root, layout, TREE)
+        images, masks = find_layout("davis2017" if multi else "davis2016", root)
         found: list[Pair] = []
         self.sequence_of: list[str] = []
         problems: list[Problem] = []
-        for name in _choose(root / layout[1], sequences, exclude):
-            pairs, alone = _list_frames(root / layout[0] / name, root / layout[1] / name)
+        for name in choose(masks, sequences, exclude):
+            pairs, alone = _list_frames(images / name, masks / name)
             kept = [pair for pair in pairs if every == 1 or _frame_number(pair.mask) % every == 0]
             found += kept
             self.sequence_of += [name] * len(kept)
@@ -80,11 +78,23 @@ class DAVIS(PairedFiles):
         return Sample(image, masks, ids, str(pair.mask))
 
 
-def _read_object(path: Path) -> LabelMap:
-    return read_mask(path, threshold=0).astype(np.int32)
+def find_layout(kind: str, root: Path) -> tuple[Path, Path]:
+    """The folders of photos and of annotations of a DAVIS folder, each with a folder a sequence.
+
+    Raises:
+        DatasetError: naming what is missing.
+    """
+    layout = next((pair for pair in LAYOUTS if all((root / part).is_dir() for part in pair)), LAYOUTS[0])
+    require_folders(kind, root, layout, TREE)
+    return root / layout[0], root / layout[1]
 
 
-def _choose(folder: Path, sequences: Sequence[str], exclude: Sequence[str]) -> list[str]:
+def choose(folder: Path, sequences: Sequence[str], exclude: Sequence[str]) -> list[str]:
+    """The names of the sequences in a folder, or those of them that are wanted.
+
+    Raises:
+        DatasetError: for a name that is not there.
+    """
     known = sorted(path.name for path in folder.iterdir() if path.is_dir())
     for name in (*sequences, *exclude):
         if name not in known:
@@ -92,6 +102,10 @@ def _choose(folder: Path, sequences: Sequence[str], exclude: Sequence[str]) -> l
                 f"{folder} has no sequence {name!r}; it has {', '.join(known)}.{suggestion(name, known)}"
             )
     return [name for name in (sequences or known) if name not in exclude]
+
+
+def _read_object(path: Path) -> LabelMap:
+    return read_mask(path, threshold=0).astype(np.int32)
 
 
 def _list_frames(photos: Path, masks: Path) -> tuple[list[Pair], list[Problem]]:

@@ -211,6 +211,20 @@ def build_dataset(spec: str) -> Dataset:
     Raises:
         DatasetError: for an unknown kind or option, or a folder without the expected tree.
     """
+    name, folder, values = parse_spec(spec)
+    part = values.pop("fold", None)
+    dataset = KINDS[name].build(root=folder, **values)
+    if part is None or dataset.unpaired:
+        return dataset  # files without a partner are an error or a report: there is nothing to split yet
+    return fold_by_image(dataset, *part)
+
+
+def parse_spec(spec: str) -> tuple[str, Path, dict[str, Any]]:
+    """Take `kind:FOLDER?option=value&…` apart: the kind, the folder, and the options that were given.
+
+    Raises:
+        DatasetError: for an unknown kind or option.
+    """
     name, colon, rest = spec.partition(":")
     if not colon or not rest:
         raise DatasetError(
@@ -219,14 +233,9 @@ def build_dataset(spec: str) -> Dataset:
     if name not in KINDS:
         known = f"{', '.join(KINDS)}.{suggestion(name, KINDS)}"
         raise DatasetError(f"unknown kind of dataset {name!r} in {spec!r}; known: {known}")
-    kind = KINDS[name]
     folder, _, query = rest.partition("?")
-    values = _parse_options(name, {**kind.options, **COMMON_OPTIONS}, query)
-    part = values.pop("fold", None)
-    dataset = kind.build(root=Path(folder).expanduser(), **values)
-    if part is None or dataset.unpaired:
-        return dataset  # files without a partner are an error or a report: there is nothing to split yet
-    return fold_by_image(dataset, *part)
+    values = _parse_options(name, {**KINDS[name].options, **COMMON_OPTIONS}, query)
+    return name, Path(folder).expanduser(), values
 
 
 def _parse_options(kind: str, known: Mapping[str, Option], query: str) -> dict[str, Any]:

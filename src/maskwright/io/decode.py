@@ -28,7 +28,7 @@ Source = PILImage | tifffile.TiffPage
 MAX_PIXELS = 100_000_000
 _MAX_PREVIEWS = 16
 _ORIENTATION, _SUBFILE_TYPE, _SAMPLE_FORMAT = 274, 254, 339
-_PREVIEW_OR_MASK = 1 | 4
+PREVIEW_OR_MASK = 1 | 4
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class OpenImage:
         """Turn a decoded array (H, W[, C]) as its EXIF orientation asks."""
         if self.header.format == "TIFF" and isinstance(self._source, PILImage):
             return array
-        return _turn(array, self.header.orientation)
+        return turn(array, self.header.orientation)
 
     def stored(self) -> AnyArray:
         """Decode to the stored numbers, upright: palette indices, not colours; (H, W) or (H, W, C)."""
@@ -109,7 +109,7 @@ def open_image(
         ImageError: naming the file and the reason.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         kind = detect_format(path, file.read(32))
         with naming(path):
             source = _parse(kind, file, page)
@@ -144,7 +144,12 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file for reading.
+
+    Raises:
+        ImageError: naming the file and the reason.
+    """
     try:
         require_file(path)
         file = path.open("rb")
@@ -181,7 +186,7 @@ def _has_pages(source: Source) -> bool:
     if not isinstance(source, PILImage):
         pages = source.parent.pages
         others = [other for other in pages[1:_MAX_PREVIEWS] if isinstance(other, tifffile.TiffPage)]
-        return any(not int(other.subfiletype) & _PREVIEW_OR_MASK for other in others)
+        return any(not int(other.subfiletype) & PREVIEW_OR_MASK for other in others)
     if source.format != "TIFF":
         return int(getattr(source, "n_frames", 1)) > 1
     current = source.tell()
@@ -195,7 +200,7 @@ def _has_pages(source: Source) -> bool:
 
 def _is_full_page(source: PILImage, number: int) -> bool:
     source.seek(number)
-    return not _tag(source, _SUBFILE_TYPE, 0) & _PREVIEW_OR_MASK
+    return not _tag(source, _SUBFILE_TYPE, 0) & PREVIEW_OR_MASK
 
 
 def _check_limits(path: Path, width: int, height: int, max_pixels: int) -> None:
@@ -243,7 +248,7 @@ def _tag(image: PILImage, number: int, default: int) -> int:
     return int(value[0] if isinstance(value, tuple) else value)
 
 
-def _turn(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+def turn(array: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
     """Undo an EXIF orientation: 5 to 8 have rows and columns exchanged, then each axis may be mirrored."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)

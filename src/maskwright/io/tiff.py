@@ -31,7 +31,7 @@ def open_page(file: BinaryIO, number: int) -> tifffile.TiffPage:
     return page
 
 
-def check_page(page: tifffile.TiffPage, file_size: int) -> None:
+def check_page(page: tifffile.TiffPage, file_size: int, max_bytes_a_pixel: int = _MAX_BYTES_A_PIXEL) -> None:
     """Refuse a page that cannot be whole, or whose header is made to exhaust memory.
 
     Raises:
@@ -47,7 +47,7 @@ def check_page(page: tifffile.TiffPage, file_size: int) -> None:
         raise ValueError("its tiles are far larger than the image")
     if page.imagedepth != 1 or page.tiledepth > 1:
         raise ValueError("it is a volume, not an image")
-    if page.nbytes > _MAX_BYTES_A_PIXEL * width * height:
+    if page.nbytes > max_bytes_a_pixel * width * height:
         raise ValueError(f"it has {page.samplesperpixel} channels")
     _check_parts(page, file_size)
 
@@ -60,6 +60,13 @@ def _check_parts(page: tifffile.TiffPage, file_size: int) -> None:
         len(offsets) == len(counts) == expected and all(counts) and all(end <= file_size for end in ends)
     )
     if page.compression == _UNCOMPRESSED and complete:
-        complete = sum(counts) >= page.nbytes
+        complete = sum(counts) >= _stored_bytes(page)
     if not complete:
         raise ValueError("part of its pixels is missing")
+
+
+def _stored_bytes(page: tifffile.TiffPage) -> int:
+    """Bytes of the uncompressed pixels; those of less than 8 bits are packed, and rows end on whole bytes."""
+    if page.bitspersample >= 8:
+        return int(page.nbytes)
+    return -(-page.imagewidth * page.samplesperpixel * page.bitspersample // 8) * page.imagelength

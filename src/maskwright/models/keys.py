@@ -57,7 +57,10 @@ _MLP: Rules = (
     (r"\.layers\.1\.", ".layers.0."),
     (r"\.layers\.2\.", ".proj_out."),
 )
-_THREE_LAYER_MLP = r"(iou_prediction_head|hq_mask_mlp|pred_obj_score_head|output_hypernetworks_mlps\.\d+)\."
+_THREE_LAYER_MLP = (
+    r"(iou_prediction_head|hq_mask_mlp|pred_obj_score_head|object_pointer_proj|"
+    r"output_hypernetworks_mlps\.\d+)\."
+)
 _NORMS: Rules = (
     (r"\.norm1\.", ".layer_norm1."),
     (r"\.norm2\.", ".layer_norm2."),
@@ -122,6 +125,32 @@ SAM2_RULES: Rules = (
     (r"\.mlp\.layers\.1\.", ".mlp.proj_out."),
     *_PROMPT,
     *_DECODER,
+)
+# With the memory, for video; here names of an MLP's layers and of norms are settled by the rules above.
+SAM2_VIDEO_RULES: Rules = (
+    (r"^maskmem_tpos_enc$", "memory_temporal_positional_encoding"),
+    (r"^no_mem_pos_enc$", "no_memory_positional_encoding"),
+    (r"^no_obj_ptr$", "no_object_pointer"),
+    (r"^no_obj_embed_spatial$", "occlusion_spatial_embedding_parameter"),
+    (r"^obj_ptr_proj\.", "object_pointer_proj."),
+    (r"^obj_ptr_tpos_proj\.", "temporal_positional_encoding_projection_layer."),
+    (r"^memory_encoder\.pix_feat_proj\.", "memory_encoder.feature_projection."),
+    (r"^memory_encoder\.out_proj\.", "memory_encoder.projection."),
+    (r"^memory_encoder\.fuser\.", "memory_encoder.memory_fuser."),
+    (r"\.gamma$", ".scale"),
+    (r"\.dwconv\.", ".depthwise_conv."),
+    (r"\.pwconv([12])\.", r".pointwise_conv\1."),
+    # Convolution, norm and activation by turns; a last convolution ends them.
+    (r"(mask_downsampler)\.encoder\.0\.", r"\1.layers.0.conv."),
+    (r"(mask_downsampler)\.encoder\.1\.", r"\1.layers.0.layer_norm."),
+    (r"(mask_downsampler)\.encoder\.3\.", r"\1.layers.1.conv."),
+    (r"(mask_downsampler)\.encoder\.4\.", r"\1.layers.1.layer_norm."),
+    (r"(mask_downsampler)\.encoder\.6\.", r"\1.layers.2.conv."),
+    (r"(mask_downsampler)\.encoder\.7\.", r"\1.layers.2.layer_norm."),
+    (r"(mask_downsampler)\.encoder\.9\.", r"\1.layers.3.conv."),
+    (r"(mask_downsampler)\.encoder\.10\.", r"\1.layers.3.layer_norm."),
+    (r"(mask_downsampler)\.encoder\.12\.", r"\1.final_conv."),
+    *SAM2_RULES,
 )
 
 

@@ -162,7 +162,7 @@ class FinetuneData(TrainingData):
         for kind in kinds:
             index = [place for place, item in enumerate(items) if item.kind == kind]
             parts = [vars(items[place].prompts) for place in index]
-            stacked = {
+            stacked: dict[str, Any] = {
                 name: None if parts[0][name] is None else torch.stack([part[name] for part in parts])
                 for name in parts[0]
             }

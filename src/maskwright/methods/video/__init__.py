@@ -1,0 +1,1 @@
+"""Following objects through a video, from their masks in its first frame."""
