@@ -63,7 +63,8 @@ empty (`--baseline grabcut-or-box` takes the filled box there, and is stronger).
 
 """
 REFINEMENT = """The mask refiner in the package redraws nano's masks. nano gives three masks and takes the one
-it believes best; that one is refined with one more decoder pass.
+it believes best; that one is refined with one more decoder pass. The photos were also those on which the
+refiner's training was validated.
 
 """
 MACHINE = """nano's own masks of unlabelled photos, learned as they are, refined, and weighed by their
