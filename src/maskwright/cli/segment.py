@@ -80,7 +80,7 @@ def segment(options: Segment, session: Session) -> None:
     from maskwright.io.inputs import collect_images
     from maskwright.methods.refine.refiner import MaskRefiner, locate_refiner
     from maskwright.models.registry import load
-    from maskwright.report.segmentation import SegmentRun, SegmentSettings
+    from maskwright.report.segmentation import PromptAsker, SegmentRun
     from maskwright.runtime import seed_everything
 
     prompts = _prompts(options)
@@ -99,8 +99,8 @@ def segment(options: Segment, session: Session) -> None:
         offline=options.offline,
     )
     refiner = None if options.refine is None else MaskRefiner.load(options.refine, segmenter)
-    settings = SegmentSettings(options.multimask, options.hq, options.task)
-    work = SegmentRun(options.out, segmenter, prompts, settings, refiner=refiner, overwrite=options.overwrite)
+    asker = PromptAsker(segmenter, prompts, options.multimask, options.hq, options.task, refiner)
+    work = SegmentRun(options.out, asker, overwrite=options.overwrite)
     pending = work.pending(images)
     for image, outcome in session.track(work.segment(pending), "segmenting", total=len(pending)):
         if isinstance(outcome, Exception):

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from maskwright.data import bsds, coco, davis, entityseg, labelled, labels, pairs, sa1b, sum_tar
+from maskwright.data import bsds, coco, davis, entityseg, labelled, labels, pairs, perseg, sa1b, sum_tar
 from maskwright.data.dataset import Dataset
 from maskwright.data.mixture import fold_by_image
 from maskwright.data.options import (
@@ -88,6 +88,7 @@ KINDS: dict[str, Kind] = {
         partial(davis.DAVIS, multi=True),
         _DAVIS_OPTIONS,
     ),
+    "perseg": Kind("photos with one object each, a folder an object", perseg.TREE, perseg.PerSeg, {}),
     "labels": Kind(
         "photos with one label map each, 8 or 16 bit",
         labels.TREE,

@@ -3,7 +3,7 @@
 OUT/run.json                    the settings, so that another run cannot mix with this one
 OUT/results.jsonl               one record per finished image; written last, it marks the image as done
 OUT/overlays/a/x.jpg.png        masks and prompts on the photo, its longest side at most 2000 pixels
-OUT/masks/a/x.jpg.0.png         mask of prompt 0, 0 and 255 (x.jpg.0-2.png: its third mask)
+OUT/masks/a/x.jpg.0.png         mask of prompt (or found object) 0, 0 and 255 (x.jpg.0-2.png: its third mask)
 OUT/uncertainty/a/x.jpg.0.png   entropy of the mask probability: 0 certain, 255 undecided (1 bit);
                                 with a refiner, by how much it changed the mask's probability: 255 is 1
 OUT/coco.json                   all masks with scores and the files above, and other formats as asked
@@ -12,10 +12,10 @@ OUT/coco.json                   all masks with scores and the files above, and o
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -48,13 +48,85 @@ The label's extra rows are "prompt" (its number), "choice" (the mask's number am
 """
 
 
-@dataclass(frozen=True)
-class SegmentSettings:
-    """How to ask the model; see `Segmenter.decode`."""
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The N prompts of one image and their masks.
 
+    Args:
+        masks: M of each prompt.
+        prompts: for the overlay, or None where nothing was found.
+        unrefined: before a refiner redrew them, or None.
+        names: N names of what they are, or None.
+        rows: further values, N of each name.
+    """
+
+    masks: Masks
+    prompts: Prompts | None
+    unrefined: Masks | None = None
+    names: tuple[str, ...] | None = None
+    rows: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+
+class Asker(Protocol):
+    """What makes the masks of an image."""
+
+    def described(self) -> dict[str, Any]:
+        """All that decides the masks: a run with anything else is another run."""
+
+    def ask(self, name: str, image: Image) -> Answer:
+        """The masks of one image, which has this name among the run's images.
+
+        Raises:
+            FileError, InputError: this image cannot be done; the run goes on.
+        """
+
+
+@dataclass(frozen=True)
+class PromptAsker:
+    """Asks a model with prompts.
+
+    Args:
+        segmenter: the model.
+        prompts: of all images.
+        multimask, hq, task: as in `Segmenter.decode`.
+        refiner: refines the model's masks, or None.
+
+    Raises:
+        InputError: a task for a model without task prompts.
+    """
+
+    segmenter: Segmenter
+    prompts: PromptBook
     multimask: bool = False
     hq: HQMode = "sum"
     task: Task | None = None
+    refiner: MaskRefiner | None = None
+
+    def __post_init__(self) -> None:
+        # Once for the run, not for each of its images.
+        self.segmenter.task_number(self.task)
+
+    def described(self) -> dict[str, Any]:
+        """Model, prompts and how it is asked."""
+        mine = {
+            "model": self.segmenter.signature,
+            "multimask": self.multimask,
+            "hq": self.hq,
+            "task": self.task,
+            "prompts": self.prompts.described(),
+        }
+        return mine if self.refiner is None else mine | {"refiner": self.refiner.signature}
+
+    def ask(self, name: str, image: Image) -> Answer:
+        """Decode the image's prompts."""
+        embedding = self.segmenter.embed(image)
+        prompts = to_prompts(self.prompts.of(name), embedding.geometry, self.segmenter.model.low_res)
+        masks = self.segmenter.decode(
+            embedding, prompts, multimask=self.multimask, hq=self.hq, task=self.task
+        )
+        if self.refiner is None:
+            return Answer(masks, prompts)
+        return Answer(self.refiner.refine_masks(embedding, masks, prompts), prompts, masks)
 
 
 class SegmentRun:
@@ -62,35 +134,17 @@ class SegmentRun:
 
     Args:
         folder: made if it is not there.
-        segmenter: the model.
-        prompts: of all images.
-        settings: how to ask.
-        refiner: refines the model's masks, or None.
+        asker: makes the masks.
         overwrite: delete what an earlier run made in the folder, and start anew.
 
     Raises:
         ConfigError: the folder holds images finished with other settings; the message says which.
         FileError: the folder cannot be made or read, or a prompt's mask cannot be read.
-        InputError: a task for a model without task prompts.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        segmenter: Segmenter,
-        prompts: PromptBook,
-        settings: SegmentSettings,
-        *,
-        refiner: MaskRefiner | None = None,
-        overwrite: bool = False,
-    ) -> None:
-        # Once for the run, not for each of its images.
-        segmenter.task_number(settings.task)
+    def __init__(self, folder: Path, asker: Asker, *, overwrite: bool = False) -> None:
         self.folder = make_folder(folder)
-        self.segmenter = segmenter
-        self.prompts = prompts
-        self.settings = settings
-        self.refiner = refiner
+        self.asker = asker
         # Of an image that was done twice, because its file changed, the last record stands.
         self.finished = {record["path"]: record for record in read_records(self.folder / RECORDS)}
         if overwrite:
@@ -112,11 +166,11 @@ class SegmentRun:
                 try:
                     start = time.perf_counter()
                     pixels = read_image(image.path)
-                    prompts, masks, unrefined = self._ask(image, pixels)
+                    answer = self.asker.ask(image.name, pixels)
                 except (FileError, InputError) as error:
                     yield image, error
                     continue
-                files = self._write(image, pixels, prompts, masks, unrefined)
+                files = self._write(image, pixels, answer)
                 record = {**files, **_stamp(image), "seconds": round(time.perf_counter() - start, 4)}
                 records.append(record)
                 self.finished[image.name] = record
@@ -155,15 +209,7 @@ class SegmentRun:
 
     def _claim(self) -> None:
         path = self.folder / SETTINGS
-        mine = {
-            "model": self.segmenter.signature,
-            "multimask": self.settings.multimask,
-            "hq": self.settings.hq,
-            "task": self.settings.task,
-            "prompts": self.prompts.described(),
-        }
-        if self.refiner is not None:
-            mine["refiner"] = self.refiner.signature
+        mine = self.asker.described()
         # A run that finished nothing, such as one with a mistyped prompt, stands in nobody's way.
         if not path.exists() or not self.finished:
             write_json(path, {"maskwright": maskwright.__version__, **mine})
@@ -180,19 +226,8 @@ class SegmentRun:
                 "folder, give the same settings to carry on, or --overwrite to start anew."
             )
 
-    def _ask(self, image: ImageFile, pixels: Image) -> tuple[Prompts, Masks, Masks | None]:
-        """The prompts, the masks to save and, with a refiner, the model's own."""
-        embedding = self.segmenter.embed(pixels)
-        specs = self.prompts.of(image.name)
-        prompts = to_prompts(specs, embedding.geometry, self.segmenter.model.low_res)
-        masks = self.segmenter.decode(embedding, prompts, **vars(self.settings))
-        if self.refiner is None:
-            return prompts, masks, None
-        return prompts, self.refiner.refine_masks(embedding, masks, prompts), masks
-
-    def _write(
-        self, image: ImageFile, pixels: Image, prompts: Prompts, masks: Masks, unrefined: Masks | None
-    ) -> Record:
+    def _write(self, image: ImageFile, pixels: Image, answer: Answer) -> Record:
+        masks, unrefined = answer.masks, answer.unrefined
         packed: list[RLE] = []
         rows: dict[str, list[Any]] = {"prompt": [], "choice": [], "uncertainty": []}
         rows |= {"mask_file": [], "uncertainty_file": []}
@@ -212,14 +247,17 @@ class SegmentRun:
                 packed.append(RLE.encode(mask))
         if unrefined is not None:
             rows["unrefined_score"] = unrefined.iou.flatten().tolist()
+        rows |= {name: [values[number] for number in rows["prompt"]] for name, values in answer.rows.items()}
+        names = answer.names
         label = LabelledImage(
             image.name,
             *pixels.size,
             tuple(packed),
             scores=tuple(masks.iou.flatten().tolist()),
+            categories=None if names is None else tuple(names[number] for number in rows["prompt"]),
             extra={name: tuple(row) for name, row in rows.items()},
         )
-        return {**label.to_record(), "overlay": self._write_overlay(image, pixels, prompts, masks, shown)}
+        return {**label.to_record(), "overlay": self._write_overlay(image, pixels, answer, shown)}
 
     def _write_mask(
         self, image: ImageFile, ending: str, mask: BoolArray, uncertainty: FloatArray
@@ -229,17 +267,17 @@ class SegmentRun:
         write_png(self.folder / uncertainty_file, np.rint(uncertainty.clip(0, 1) * 255).astype(np.uint8))
         return mask_file, uncertainty_file
 
-    def _write_overlay(
-        self, image: ImageFile, pixels: Image, prompts: Prompts, masks: Masks, shown: list[BoolArray]
-    ) -> str:
+    def _write_overlay(self, image: ImageFile, pixels: Image, answer: Answer, shown: list[BoolArray]) -> str:
         overlay = self._place(image, "overlays", ".png")
+        prompts = answer.prompts
         picture = draw(
             pixels,
-            np.stack(shown),
-            points=prompts.points,
-            labels=prompts.labels,
-            boxes=prompts.boxes,
-            scores=masks.iou.amax(dim=1).cpu(),
+            np.stack(shown) if shown else np.zeros((0, *pixels.size), np.bool_),
+            points=None if prompts is None else prompts.points,
+            labels=None if prompts is None else prompts.labels,
+            boxes=None if prompts is None else prompts.boxes,
+            scores=answer.masks.iou.amax(dim=1).cpu(),
+            names=answer.names,
             max_side=OVERLAY_SIDE,
         )
         write_png(self.folder / overlay, picture)

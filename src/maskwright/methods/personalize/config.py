@@ -1,0 +1,33 @@
+"""Settings of personalisation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from maskwright.config import Settings
+from maskwright.methods.personalize.prior import ReferenceMode
+from maskwright.methods.settings import Positive
+from maskwright.models.guidance import GuidanceMode
+from maskwright.types import HQMode
+
+MethodName = Literal["persam", "persam-f", "parts"]
+
+
+class PersonalizeSettings(Settings):
+    """How an object is learned from its references."""
+
+    method: MethodName = "persam"
+    """persam (no training), persam-f (weights of the mask scales fitted on the references), or parts (the
+    object's parts are looked for as well, and the mask most like the references is taken)"""
+    guidance: GuidanceMode = "bias"
+    """persam, parts: how the decoder is told where to look, as in PerSAM's release (official) or by a bias of
+    its attention"""
+    hq: HQMode = "sum"
+    """logits of models with an HQ token: added to SAM's (sum), alone (only) or left out (off)"""
+    contrast: bool = True
+    """compare features by how they differ from the middle between the object and its surroundings in the
+    references; PerSAM compares them as they are"""
+    references: ReferenceMode = "mean"
+    """several references: their mean, or in each image the one that is found best (nearest)"""
+    parts: Positive = 5
+    """parts: the most parts into which the object is cut; 1 up to this are tried"""
