@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -183,3 +184,33 @@ def test_a_photo_that_is_gone_is_named_and_the_others_are_refined(
     assert "c.png" in capsys.readouterr().err
     names = {row.image for shard in (0, 1) for row in read_refined(folder / f"refined/{shard:05d}.parquet")}
     assert names == set(SIZES) - {"c.png"}
+
+
+def test_photos_that_were_touched_or_have_moved_are_refined_and_others_are_not(
+    labelled: Path,
+    folder: Path,
+    model: Path,
+    refiner: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert refine(folder, model, refiner) == 0
+    whole = bytes_below(folder)
+    copies = shutil.copytree(labelled / "photos", tmp_path / "photos", copy_function=shutil.copyfile)
+    moved = (labelled / "photos").rename(labelled / "gone")
+    try:
+        assert refine(folder, model, refiner, "--overwrite") == 1
+        assert "does not exist" in capsys.readouterr().err
+        assert refine(folder, model, refiner, "--retry-failed", "--images", str(copies)) == 0
+        assert bytes_below(folder) == whole
+        (copies / "a.png").write_bytes((copies / "a.png").read_bytes() + b"more")
+        assert refine(folder, model, refiner, "--overwrite", "--images", str(copies)) == 1
+        assert "a.png has changed since the plan was made: label it again" in capsys.readouterr().err
+        assert refine(folder, model, refiner, "--images", str(tmp_path / "photo")) == 1
+        assert "is no folder" in capsys.readouterr().err
+    finally:
+        moved.rename(labelled / "photos")
+    for photo in (labelled / "photos").rglob("*.*"):
+        os.utime(photo)
+    assert refine(folder, model, refiner, "--overwrite") == 0
+    assert bytes_below(folder) == whole

@@ -115,12 +115,20 @@ class LabelFolder:
         """
         return Plan(self.plan, int(self.read_settings()["shard_images"]))
 
-    def shards_of_masks(self) -> Iterator[Shard]:
-        """The finished shards of masks, in order, each with its hash as `inputs`, for work on the masks."""
+    def shards_of_masks(self, images: Path | None = None) -> Iterator[Shard]:
+        """The finished shards of masks, in order, each with its hash as `inputs`, for work on the masks.
+
+        Args:
+            images: folder that holds the photos by their names in the plan, if they are not where they were.
+
+        Raises:
+            FileError: the ledger or the plan cannot be read.
+        """
         hashes = {entry.shard: entry.sha256 for entry in self.ledger.entries()}
         for shard in self.read_plan().shards():
             if shard.number in hashes:
-                yield Shard(shard.number, shard.images, hashes[shard.number])
+                photos = tuple(image.elsewhere(images) for image in shard.images)
+                yield Shard(shard.number, photos, hashes[shard.number])
 
     def lock(self) -> FileLock:
         """Make the folder and take it for this process; release the lock at the end.

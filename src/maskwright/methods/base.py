@@ -99,7 +99,8 @@ class StepContext:
         step: optimiser steps done so far.
         steps: optimiser steps of the whole run.
         generator: on the training device, seeded by (seed, step, batch within the step, process): random
-            choices of a step (sampled points, dropped prompts) drawn from it repeat exactly on resumption.
+            choices of a step (dropped prompts, say) drawn from it repeat exactly on resumption. What should
+            not depend on the number of processes is drawn by a seed of the item's instead.
     """
 
     step: int

@@ -53,7 +53,7 @@ def decoder_losses(
         generators: draw the points, one for each image.
 
     Returns:
-        sums over the valid masks, with "loss" their total; divide by their number.
+        sums over the valid masks, with "loss" their total; divide by the number of masks asked for.
     """
     refined = refined_logits(decoded)
     losses: Losses = {}
