@@ -214,3 +214,24 @@ def test_photos_that_were_touched_or_have_moved_are_refined_and_others_are_not(
         os.utime(photo)
     assert refine(folder, model, refiner, "--overwrite") == 0
     assert bytes_below(folder) == whole
+
+
+def test_the_same_weights_under_another_name_go_on(
+    folder: Path, model: Path, refiner: Path, tmp_path: Path
+) -> None:
+    assert refine(folder, model, refiner) == 0
+    whole = bytes_below(folder)
+    other = shutil.copyfile(refiner, tmp_path / "other.safetensors")
+    assert refine(folder, shutil.copyfile(model, tmp_path / "same.safetensors"), other) == 0
+    assert bytes_below(folder) == whole
+
+
+def test_an_edited_record_is_refused_with_what_to_do(
+    folder: Path, model: Path, refiner: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((folder / "set.json").read_text())
+    del record["shard_images"]
+    (folder / "set.json").write_text(json.dumps(record))
+    assert refine(folder, model, refiner) == 1
+    error = capsys.readouterr().err
+    assert "'shard_images' is None; was it edited? Put it right, or label anew" in error
