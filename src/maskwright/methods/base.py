@@ -156,6 +156,10 @@ class Method(ABC):
     def export(self, folder: Path, metrics: dict[str, float]) -> Path:
         """Write what was trained into a folder and return its path, which `next_steps` tells how to use."""
 
+    def warnings(self) -> list[str]:
+        """What the user should know before the training, and may not have meant."""
+        return []
+
     def next_steps(self, model: Path) -> tuple[str, ...]:
         """Commands that use the exported model, for the end of the training's output."""
         return (
