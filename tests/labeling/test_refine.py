@@ -235,3 +235,30 @@ def test_an_edited_record_is_refused_with_what_to_do(
     assert refine(folder, model, refiner) == 1
     error = capsys.readouterr().err
     assert "'shard_images' is None; was it edited? Put it right, or label anew" in error
+
+
+def test_photos_without_labels_are_counted_alike_and_told(
+    model: Path, refiner: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        (tmp_path / f"photos/{name}.png").write_bytes(b"no photo")
+    PILImage.new("RGB", (40, 30), "red").save(tmp_path / "photos/d.png")
+    folder, counts = tmp_path / "set", []
+    given = (
+        "--model",
+        str(model),
+        "--device",
+        "cpu",
+        "--points-per-side",
+        "1",
+        "--json",
+        str(tmp_path / "r.json"),
+    )
+    assert main(["label", "masks", str(tmp_path / "photos"), "--out", str(folder), *given]) == 1
+    counts.append(json.loads((tmp_path / "r.json").read_text()))
+    assert ", 3 could not be done" in capsys.readouterr().out
+    assert refine(folder, model, refiner, "--json", str(tmp_path / "r.json")) == 0
+    counts.append(json.loads((tmp_path / "r.json").read_text()))
+    assert [(count["n"], count["failed"]) for count in counts] == [(1, 3), (1, 0)]
+    assert "3 photos could not be labelled" in capsys.readouterr().err

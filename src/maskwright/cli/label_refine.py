@@ -21,8 +21,9 @@ PROG = "maskwright label refine"
 class Refine(Common):
     """Refine the masks of a labelled set: give its folder, and a refiner made for the model that found them.
 
-    Each mask costs one decoder pass. The folder gets the refined probabilities, from which training takes the
-    uncertainty of each pixel: how far they are from the mask's own.
+    Each photo is encoded again, and each mask costs one decoder pass. The folder gets the refined
+    probabilities, from which training takes the uncertainty of each pixel: how far they are from the mask's
+    own.
 
     A photo is taken if it has the bytes and pixels, by number, that it had when it was labelled. One that has
     not, or cannot be read, is named, the others go on, and the command ends with code 1. The same command
@@ -85,4 +86,7 @@ def refine(options: Refine, session: Session) -> None:
             options.device,
             session,
         )
+        unlabelled = folder.ledger.totals().failures
+    if unlabelled:
+        session.warn(f"{unlabelled} photos could not be labelled, so they have no masks to refine.")
     session.print(summary(session.result))

@@ -125,17 +125,23 @@ class LabelFolder:
     def shards_of_masks(self, images: Path | None = None) -> Iterator[Shard]:
         """The finished shards of masks, in order, each with its hash as `inputs`, for work on the masks.
 
+        Photos that could not be labelled are left out.
+
         Args:
             images: folder that holds the photos by their names in the plan, if they are not where they were.
 
         Raises:
             FileError: the ledger or the plan cannot be read.
         """
-        hashes = {entry.shard: entry.sha256 for entry in self.ledger.entries()}
+        done = {
+            entry.shard: (entry.sha256, {failure.image for failure in entry.failures})
+            for entry in self.ledger.entries()
+        }
         for shard in self.read_plan().shards():
-            if shard.number in hashes:
-                photos = tuple(image.elsewhere(images) for image in shard.images)
-                yield Shard(shard.number, photos, hashes[shard.number])
+            if shard.number in done:
+                hashed, failed = done[shard.number]
+                photos = (image.elsewhere(images) for image in shard.images if image.name not in failed)
+                yield Shard(shard.number, tuple(photos), hashed)
 
     def lock(self) -> FileLock:
         """Make the folder and take it for this process; release the lock at the end.
