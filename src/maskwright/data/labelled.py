@@ -6,7 +6,7 @@ u = |σ(s) - σ(r)| (SUM, Liu et al. 2024, eq. 3).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ from maskwright.io.label_shards import (
     read_refined,
     shard_path,
 )
-from maskwright.io.records import read_records
+from maskwright.io.records import iterate_records, read_records
 from maskwright.io.rle import RLE
 from maskwright.types import BoolArray, ByteArray, Maps, Sample
 
@@ -42,10 +42,12 @@ TREE = """\
     refined/00000.parquet     after `maskwright label refine FOLDER`"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Item:
+    """A photo of what may be millions; its path is text, for a `Path` is thrice as large."""
+
     name: str
-    path: Path
+    path: str
     shard: int
 
 
@@ -92,27 +94,21 @@ class LabelledSet(Dataset):
             raise DatasetError(
                 f"{root} has no refined masks: make them with `maskwright label refine {root}`."
             )
-        plan = [
-            (
-                str(_field(record, "name", root / "plan.jsonl")),
-                Path(_field(record, "path", root / "plan.jsonl")),
-            )
-            for record in read_records(root / "plan.jsonl")
-        ]
-        finished = _finished(root, -(-len(plan) // shard_images), self.refined, partial)
+        photos = sum(1 for _ in _plan(root))
+        finished = _finished(root, -(-photos // shard_images), self.refined, partial)
         folder = None if images is None else root / images
         self.items = [
-            _Item(name, path if folder is None else confine(folder, name), shard)
-            for number, (name, path) in enumerate(plan)
+            _Item(name, path if folder is None else str(confine(folder, name)), shard)
+            for number, (name, path) in enumerate(_plan(root))
             if (shard := number // shard_images) in finished and name not in finished[shard]
         ]
-        if plan and finished and not self.items:
+        if photos and finished and not self.items:
             done, command = ("refined", "refine") if self.refined else ("labelled", "masks")
             raise DatasetError(
                 f"{root}: every photo failed to be {done}, as `maskwright label {command}` said; put right "
                 "what it names, and give it again with --retry-failed."
             )
-        if self.items and not self.items[0].path.is_file():
+        if self.items and not self.image_path(0).is_file():
             raise DatasetError(
                 f"{self.items[0].path} does not exist. If the photos of {root} have moved, say where they "
                 "are with images=FOLDER."
@@ -123,7 +119,7 @@ class LabelledSet(Dataset):
 
     def image_path(self, index: int) -> Path:
         """File of the photo of item `index`."""
-        return self.items[index].path
+        return Path(self.items[index].path)
 
     def mask_path(self, index: int) -> Path:
         """Shard with the masks of item `index`."""
@@ -220,6 +216,13 @@ def _read_set(root: Path) -> int:
             f"{root} holds its masks as JSON: open it as sa1b:{root / 'sa1b'}?images=FOLDER_OF_THE_PHOTOS."
         )
     return max(1, int(_field(record, "shard_images", path)))
+
+
+def _plan(root: Path) -> Iterator[tuple[str, str]]:
+    """Name and path of each photo of the plan, in order."""
+    path = root / "plan.jsonl"
+    for record in iterate_records(path):
+        yield str(_field(record, "name", path)), str(_field(record, "path", path))
 
 
 def _finished(root: Path, shards: int, refined: bool, partial: bool) -> dict[int, frozenset[str]]:
