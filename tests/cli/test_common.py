@@ -151,6 +151,11 @@ def test_progress_off_a_terminal_is_plain_and_rare(
     monkeypatch.setattr(common, "PLAIN_PROGRESS_SECONDS", 0.0)
     assert list(session.track(iter("ab"), "counting")) == ["a", "b"]
     assert capsys.readouterr().err == "counting: 1\ncounting: 2\n"
+    clock = iter([0.0, 60.0, 100.0, 300.0])
+    monkeypatch.setattr("maskwright.cli.common.time.monotonic", lambda: next(clock))
+    assert list(session.track("abc", "counting")) == ["a", "b", "c"]
+    lines = ["1 of 3, 2 min 00 s left", "2 of 3, 50 s left", "3 of 3, 0 s left"]
+    assert capsys.readouterr().err == "".join(f"counting: {line}\n" for line in lines)
     quiet = Session(Count(folder=tmp_path, quiet=True))
     assert list(quiet.track(range(2), "counting")) == [0, 1]
     assert capsys.readouterr().err == ""

@@ -251,6 +251,12 @@ def test_models_with_task_prompts_are_told_the_task(dataset: str, models: list[s
     told, silent = (evaluate(tmp_path, *common, *more)[1] for more in ([], ["--no-task-prompts"]))
     assert [row.get("task") for row in told["results"]] == ["salient", None]
     assert [row.get("task") for row in silent["results"]] == [None, None]
+    assert "warnings" not in told
+    assert "warnings" not in silent
+    untold = evaluate(tmp_path, "--model", tasked, models[1], "--data", dataset, *asked)[1]
+    [warning] = untold["warnings"]
+    assert "tasked.safetensors has task prompts and is told no task for" in warning
+    assert "--no-task-prompts" in warning
     assert told["results"][0]["by_click"][0] != silent["results"][0]["by_click"][0]
     assert told["results"][1]["by_click"] == silent["results"][1]["by_click"]
     code, result = evaluate(tmp_path, *common, "--task", "part", dataset)

@@ -73,17 +73,38 @@ def test_maps_lie_where_the_model_saw_them(
     assert not sample.soft[0][outside].any()
 
 
-def test_the_uncertainty_is_zero_without_refined_row_and_for_small_masks(tmp_path: Path) -> None:
-    entries = [*TWO["a.png"], made(WIDE, disc(4, 9, 2))]
+def test_the_uncertainty_is_zero_for_small_masks(tmp_path: Path) -> None:
+    entries = TWO["a.png"]
     root = make_label_set(tmp_path, {"a.png": entries})
-    smallest = min(entry.row("", 0).area for entry in entries[:2])
+    smallest = min(entry.row("", 0).area for entry in entries)
     ratio = scaled_area(smallest, 60, 40) / 100
     (sample,) = open_dataset(f"labelled:{root}?min_refine_ratio={ratio + 1}")
     assert sample.uncertainty is not None
-    assert [bool(u.any()) for u in sample.uncertainty] == [True, False, False]
+    assert [bool(u.any()) for u in sample.uncertainty] == [True, False]
     (sample,) = open_dataset(f"labelled:{root}?min_refine_ratio={ratio}")
     assert sample.uncertainty is not None
-    assert [bool(u.any()) for u in sample.uncertainty] == [True, True, False]
+    assert [bool(u.any()) for u in sample.uncertainty] == [True, True]
+
+
+@pytest.mark.parametrize("target", ["label", "refined"])
+def test_a_mask_that_should_be_refined_and_is_not_is_no_certain_one(tmp_path: Path, target: str) -> None:
+    root = make_label_set(tmp_path, {"a.png": [*TWO["a.png"], made(WIDE, disc(4, 9, 2))]})
+    with pytest.raises(FileError, match=r"mask 2 of a\.png has no refined form.*label refine .*--overwrite"):
+        open_dataset(f"labelled:{root}?target={target}")[0]
+
+
+@pytest.mark.parametrize("target", ["label", "refined"])
+def test_photos_whose_refinement_failed_are_no_items(tmp_path: Path, target: str) -> None:
+    spec = f"labelled:{make_label_set(tmp_path, TWO, shard_images=1)}?target={target}"
+    path = tmp_path / "set/refined_ledger.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records[0]["failures"] = [{"image": "a.png", "reason": "it has changed"}]
+    write_lines(path, records)
+    assert [found.name for found in paths(spec)] == ["b.png"]
+    records[1]["failures"] = [{"image": "b.png", "reason": "it has changed"}]
+    write_lines(path, records)
+    with pytest.raises(DatasetError, match=r"every photo failed to be refined.*--retry-failed"):
+        open_dataset(spec)
 
 
 def test_a_set_that_was_not_refined_has_no_uncertainty(tmp_path: Path) -> None:
@@ -96,17 +117,17 @@ def test_a_set_that_was_not_refined_has_no_uncertainty(tmp_path: Path) -> None:
 
 
 def test_refined_masks_take_the_place_of_those_they_were_made_of(tmp_path: Path) -> None:
-    entries = [*TWO["a.png"], made(WIDE, disc(4, 9, 2))]
+    entries = TWO["a.png"]
     root = make_label_set(tmp_path, {"a.png": entries})
     (sample,) = open_dataset(f"labelled:{root}?target=refined")
     assert sample.uncertainty is not None
     assert sample.soft is not None
     for k, entry in enumerate(entries):
-        logits = entry.logits(refined=entry.refined is not None)
+        logits = entry.logits(refined=True)
         assert ((logits > 0) == sample.masks[k]).mean() > 0.998
         assert np.abs(sample.soft[k] - sigmoid(logits)).max() < 0.01
-        # How undecided the refiner is; a mask that it never saw is certain.
-        expected = 1 - np.abs(2 * sigmoid(logits) - 1) if entry.refined is not None else 0.0
+        # How undecided the refiner is.
+        expected = 1 - np.abs(2 * sigmoid(logits) - 1)
         assert np.abs(sample.uncertainty[k] - expected).max() < 0.02
     # Those too small to be refined stay as they were.
     (sample,) = open_dataset(f"labelled:{root}?target=refined&min_refine_ratio=5000")

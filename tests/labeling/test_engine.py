@@ -10,6 +10,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from conftest import REPOSITORY
 from labeling.toy import StrangerElsewhere, ToyWorker, content, label, make_photos, start
 
 from maskwright.errors import ConfigError, FileError, LabelingError, WeightsError
+from maskwright.io.files import atomic_path
 from maskwright.io.label_shards import read_masks
 from maskwright.labeling.folder import LabelFolder
 from maskwright.labeling.ledger import Entry, Failure, Ledger, Totals
@@ -246,6 +248,23 @@ def test_a_folder_belongs_to_one_process(tmp_path: Path) -> None:
         command = [sys.executable, "-c", code, str(tmp_path / "out")]
         done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert "another process is writing labels" in done.stdout, done.stderr
+
+
+def test_what_a_killed_run_left_half_written_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    # A killed process removes nothing.
+    with suppress(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        with ExitStack() as stack:
+            for folder in ("masks", "refined", "sa1b/a/b", "."):
+                (out / folder).mkdir(parents=True, exist_ok=True)
+                stack.enter_context(atomic_path(out / folder / "x")).touch()
+            raise KeyboardInterrupt
+    assert len(list(out.rglob("*.part"))) == 4
+    with LabelFolder(out).lock():
+        assert not list(out.rglob("*.part"))
 
 
 def test_a_name_that_is_not_unicode_fails_alone_and_travels_as_text(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,17 @@ def test_both_formats_hold_the_same_masks(
         [other] = [k for k in range(3) if texts.image_path(k).name == rows.image_path(index).name]
         assert np.array_equal(rows[index].masks, texts[other].masks)
     assert sum(len(rows[index].masks) for index in range(3))
+
+
+def test_thresholds_that_leave_no_mask_are_named(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ("--model", str(save_tiny_model(tmp_path)), "--device", "cpu", "--points-per-side", "2")
+    out = ("--out", str(tmp_path / "set"), "--json", str(tmp_path / "r.json"))
+    assert main(["label", "masks", str(photos), *out, *given, "--pred-iou-thresh", "2"]) == 0
+    error = capsys.readouterr().err
+    assert "no mask was kept in any photo. They need a predicted IoU above 2.0 (--pred-iou-thresh)" in error
+    assert len(json.loads((tmp_path / "r.json").read_text())["warnings"]) == 1
 
 
 def test_settings_that_cannot_be_are_named_by_their_flags(

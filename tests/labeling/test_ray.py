@@ -21,6 +21,8 @@ def under_ray(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
+# Most of it is Ray's own start, which on a busy machine takes minutes.
+@pytest.mark.timeout(900)
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'maskwright[ray]'")
 def test_two_actors_of_which_one_is_killed_give_the_bytes_of_the_local_engine(tmp_path: Path) -> None:

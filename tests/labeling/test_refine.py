@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -183,3 +184,81 @@ def test_a_photo_that_is_gone_is_named_and_the_others_are_refined(
     assert "c.png" in capsys.readouterr().err
     names = {row.image for shard in (0, 1) for row in read_refined(folder / f"refined/{shard:05d}.parquet")}
     assert names == set(SIZES) - {"c.png"}
+
+
+def test_photos_that_were_touched_or_have_moved_are_refined_and_others_are_not(
+    labelled: Path,
+    folder: Path,
+    model: Path,
+    refiner: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert refine(folder, model, refiner) == 0
+    whole = bytes_below(folder)
+    copies = shutil.copytree(labelled / "photos", tmp_path / "photos", copy_function=shutil.copyfile)
+    moved = (labelled / "photos").rename(labelled / "gone")
+    try:
+        assert refine(folder, model, refiner, "--overwrite") == 1
+        assert "does not exist" in capsys.readouterr().err
+        assert refine(folder, model, refiner, "--retry-failed", "--images", str(copies)) == 0
+        assert bytes_below(folder) == whole
+        (copies / "a.png").write_bytes((copies / "a.png").read_bytes() + b"more")
+        assert refine(folder, model, refiner, "--overwrite", "--images", str(copies)) == 1
+        assert "a.png has changed since the plan was made: label it again" in capsys.readouterr().err
+        assert refine(folder, model, refiner, "--images", str(tmp_path / "photo")) == 1
+        assert "is no folder" in capsys.readouterr().err
+    finally:
+        moved.rename(labelled / "photos")
+    for photo in (labelled / "photos").rglob("*.*"):
+        os.utime(photo)
+    assert refine(folder, model, refiner, "--overwrite") == 0
+    assert bytes_below(folder) == whole
+
+
+def test_the_same_weights_under_another_name_go_on(
+    folder: Path, model: Path, refiner: Path, tmp_path: Path
+) -> None:
+    assert refine(folder, model, refiner) == 0
+    whole = bytes_below(folder)
+    other = shutil.copyfile(refiner, tmp_path / "other.safetensors")
+    assert refine(folder, shutil.copyfile(model, tmp_path / "same.safetensors"), other) == 0
+    assert bytes_below(folder) == whole
+
+
+def test_an_edited_record_is_refused_with_what_to_do(
+    folder: Path, model: Path, refiner: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((folder / "set.json").read_text())
+    del record["shard_images"]
+    (folder / "set.json").write_text(json.dumps(record))
+    assert refine(folder, model, refiner) == 1
+    error = capsys.readouterr().err
+    assert "'shard_images' is None; was it edited? Put it right, or label anew" in error
+
+
+def test_photos_without_labels_are_counted_alike_and_told(
+    model: Path, refiner: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        (tmp_path / f"photos/{name}.png").write_bytes(b"no photo")
+    PILImage.new("RGB", (40, 30), "red").save(tmp_path / "photos/d.png")
+    folder, counts = tmp_path / "set", []
+    given = (
+        "--model",
+        str(model),
+        "--device",
+        "cpu",
+        "--points-per-side",
+        "1",
+        "--json",
+        str(tmp_path / "r.json"),
+    )
+    assert main(["label", "masks", str(tmp_path / "photos"), "--out", str(folder), *given]) == 1
+    counts.append(json.loads((tmp_path / "r.json").read_text()))
+    assert ", 3 could not be done" in capsys.readouterr().out
+    assert refine(folder, model, refiner, "--json", str(tmp_path / "r.json")) == 0
+    counts.append(json.loads((tmp_path / "r.json").read_text()))
+    assert [(count["n"], count["failed"]) for count in counts] == [(1, 3), (1, 0)]
+    assert "3 photos could not be labelled" in capsys.readouterr().err

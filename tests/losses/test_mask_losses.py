@@ -154,7 +154,7 @@ def test_reading_points_equals_twin(values: Array, x: float, y: float) -> None:
 class TestSampling:
     def test_points_lie_where_the_prediction_is_undecided(self) -> None:
         ramp = torch.linspace(-10, 10, 64).expand(1, 64, 64)
-        coords = losses.sample_points(ramp, 1000, generator=torch.Generator().manual_seed(1))
+        coords = losses.sample_points(ramp, 1000, [torch.Generator().manual_seed(1)])
         assert coords.shape == (1, 1000, 2)
         assert coords.min() >= 0
         assert coords.max() <= 1
@@ -166,10 +166,22 @@ class TestSampling:
     def test_is_repeatable(self) -> None:
         logits = torch.randn(3, 8, 8)
         first, second = (
-            losses.sample_points(logits, 40, generator=torch.Generator().manual_seed(5)) for _ in range(2)
+            losses.sample_points(logits, 40, [torch.Generator().manual_seed(5)]) for _ in range(2)
         )
         assert torch.equal(first, second)
         assert not torch.equal(first[0], first[1])
+
+    def test_points_of_a_mask_do_not_depend_on_those_beside_it(self) -> None:
+        logits = torch.randn(4, 8, 8)
+
+        def drawn(masks: slice, *seeds: int) -> Tensor:
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+            return losses.sample_points(logits[masks], 40, generators)
+
+        together = drawn(slice(0, 4), 5, 6)
+        assert torch.equal(together, torch.cat([drawn(slice(0, 2), 5), drawn(slice(2, 4), 6)]))
+        with pytest.raises(AssertionError):
+            drawn(slice(0, 3), 5, 6)
 
     def test_loss_equals_twin_at_its_points(self) -> None:
         rng = torch.Generator().manual_seed(3)
@@ -177,9 +189,9 @@ class TestSampling:
         targets = torch.rand(2, 8, 12, generator=rng) > 0.5
         weights = torch.rand(2, 8, 12, generator=rng, dtype=torch.float64)
         fast = losses.sampled_bce_dice(
-            logits, targets, weights, points=30, generator=torch.Generator().manual_seed(7)
+            logits, targets, weights, points=30, generators=[torch.Generator().manual_seed(7)]
         )
-        coords = losses.sample_points(logits, 30, generator=torch.Generator().manual_seed(7)).numpy()
+        coords = losses.sample_points(logits, 30, [torch.Generator().manual_seed(7)]).numpy()
         for mask in range(2):
             x, t, w = (
                 np.array([[twin.read_point(m, *place) for place in coords[mask].tolist()]])

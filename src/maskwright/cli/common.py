@@ -38,6 +38,7 @@ from tyro.conf import Positional as Positional
 from maskwright.debug import debug_lines
 from maskwright.errors import ConfigError, FileError, MaskwrightError
 from maskwright.io.files import make_parents, write_json
+from maskwright.training.progress import duration
 
 ERROR, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 PLAIN_PROGRESS_SECONDS = 10.0
@@ -103,6 +104,12 @@ class Session:
         """Print in red to the standard error, whatever `--quiet` says; a tree of folders keeps its lines."""
         self.errors.print(f"error: {message.strip()}", style="red")
 
+    def warn(self, message: str) -> None:
+        """Say what the user may not have meant, unless `--quiet`, and add it to the result's "warnings"."""
+        self.result.setdefault("warnings", []).append(message)
+        if not self.options.quiet:
+            self.errors.print(f"warning: {message}", style="yellow")
+
     def fail(self, item: str | PathLike[str], error: Exception | str) -> None:
         """Note that one item failed and why; the command goes on and ends with a non-zero code."""
         self.failures.append({"item": str(item), "reason": str(error)})
@@ -128,12 +135,18 @@ class Session:
         return Progress(*columns, console=self.errors, disable=disable, transient=True)
 
     def _track_plainly(self, items: Iterable[T], title: str, total: int | None) -> Iterator[T]:
-        last = time.monotonic()
+        start = last = time.monotonic()
         for count, item in enumerate(items, 1):
             yield item
-            if time.monotonic() - last >= PLAIN_PROGRESS_SECONDS:
-                last = time.monotonic()
-                self.errors.print(f"{title}: {count}" + (f" of {total}" if total else ""))
+            now = time.monotonic()
+            if now - last >= PLAIN_PROGRESS_SECONDS:
+                last = now
+                self.errors.print(f"{title}: {count}" + _rest(count, total, now - start))
+
+
+def _rest(count: int, total: int | None, seconds: float) -> str:
+    """How many there are and how long the rest will take, from the time that the first `count` took."""
+    return f" of {total}, {duration(seconds / count * (total - count))} left" if total else ""
 
 
 def run(options: C, work: Callable[[C, Session], None]) -> int:

@@ -157,6 +157,7 @@ def _measure(
     from maskwright.report.evaluation_tables import short_name
 
     for predictor in _predictors(options, plan, session):
+        _warn_if_untold(predictor, [spec for spec in datasets if spec not in plan.told], options, session)
         choices: list[Choice] = plan.choices if predictor.is_model else ["single"]
         for spec, kind, choice in product(datasets, plan.prompts, choices):
             title = ", ".join([predictor.name, short_name(spec), kind, *(["oracle"] * (choice == "oracle"))])
@@ -239,6 +240,19 @@ def _told(predictor: Predictor, tasks: Sequence[Task]) -> Predictor:
             "it in one of them, or add --no-task-prompts."
         )
     return replace(predictor, task=tasks[0] if tasks else None)
+
+
+def _warn_if_untold(predictor: Predictor, untold: Sequence[str], options: Prompted, session: Session) -> None:
+    """Warn where a model with task prompts is asked without them, and nobody said that this is meant."""
+    from maskwright.methods.prediction import ModelPredictor
+
+    if not (options.task_prompts and untold and isinstance(predictor, ModelPredictor)):
+        return
+    if predictor.segmenter.model.task_prompts is not None:
+        session.warn(
+            f"{predictor.name} has task prompts and is told no task for {', '.join(untold)}: give sets as "
+            "--task salient|entity|part KIND:FOLDER in place of --data, or add --no-task-prompts."
+        )
 
 
 def _as_json(plan: Plan, comparison: Comparison) -> dict[str, Any]:

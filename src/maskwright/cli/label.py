@@ -129,6 +129,13 @@ def masks(options: Masks, session: Session) -> None:
         # From here on the plan is read from the disk, shard by shard.
         del images
         carry_out(work, options.where, options.device, session)
+    if session.result["n"] and not session.result["masks"]:
+        asked = folder.read_settings()["settings"]
+        session.warn(
+            f"no mask was kept in any photo. They need a predicted IoU above {asked['pred_iou_thresh']} "
+            f"(--pred-iou-thresh) and a stability of at least {asked['stability_score_thresh']} "
+            f"(--stability-score-thresh), and cover at most {asked['max_area']} of the photo (--max-area)."
+        )
     session.print(summary(session.result))
 
 
@@ -147,6 +154,7 @@ def carry_out(work: LabelRun, where: Engine, device: str, session: Session) -> N
     totals = work.ledger.totals()
     session.result |= {
         "n": totals.images - totals.failures,
+        "failed": totals.failures,
         "skipped": skipped,
         "masks": totals.masks,
         "shards": totals.shards,
@@ -156,7 +164,8 @@ def carry_out(work: LabelRun, where: Engine, device: str, session: Session) -> N
 def summary(result: dict[str, Any]) -> str:
     """One line about a run."""
     before = f" ({result['skipped']} were finished before)" if result["skipped"] else ""
-    return f"{result['masks']} masks in {result['n']} photos{before}: {result['out']}"
+    failed = f", {result['failed']} could not be done" if result["failed"] else ""
+    return f"{result['masks']} masks in {result['n']} photos{failed}{before}: {result['out']}"
 
 
 def check_run(where: Engine, *, overwrite: bool, retry_failed: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from tyro.conf import Positional
 
 from maskwright.cli.common import Common, Session, parse, run
 from maskwright.cli.label import Engine, carry_out, check_run, summary
+from maskwright.errors import FileError
 
 PROG = "maskwright label refine"
 
@@ -19,10 +21,12 @@ PROG = "maskwright label refine"
 class Refine(Common):
     """Refine the masks of a labelled set: give its folder, and a refiner made for the model that found them.
 
-    Each mask costs one decoder pass. The folder gets the refined probabilities, from which training takes the
-    uncertainty of each pixel: how far they are from the mask's own.
+    Each photo is encoded again, and each mask costs one decoder pass. The folder gets the refined
+    probabilities, from which training takes the uncertainty of each pixel: how far they are from the mask's
+    own.
 
-    A photo that cannot be read is named, the others go on, and the command ends with code 1. The same command
+    A photo is taken if it has the bytes and pixels, by number, that it had when it was labelled. One that has
+    not, or cannot be read, is named, the others go on, and the command ends with code 1. The same command
     again carries on where it was interrupted, and after more masks were found refines these.
     """
 
@@ -38,6 +42,8 @@ class Refine(Common):
     """Attention heads of the decoder, if the file does not tell and they are not eight."""
     offline: bool = False
     """Never use the network."""
+    images: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Folder that holds the photos by their names in the plan, if they are not where they were labelled."""
     retry_failed: bool = False
     """Try the photos again that failed before; they may be there again."""
     overwrite: bool = False
@@ -52,6 +58,7 @@ def main(argv: list[str]) -> int:
 
 def refine(options: Refine, session: Session) -> None:
     """Refine what is not finished and sum up."""
+    from maskwright.io.files import nearest_name, shown
     from maskwright.labeling.folder import LabelFolder
     from maskwright.labeling.masks import ModelChoice
     from maskwright.labeling.refine import RefineWorker, claim
@@ -61,6 +68,9 @@ def refine(options: Refine, session: Session) -> None:
     check_run(options.where, overwrite=options.overwrite, retry_failed=options.retry_failed)
     # Absolute, for the processes of a Ray cluster may work in other folders.
     folder = LabelFolder(options.folder.absolute())
+    images = None if options.images is None else options.images.absolute()
+    if images is not None and not images.is_dir():
+        raise FileError(f"--images {shown(images)} is no folder.{nearest_name(images)}")
     # Before a model is loaded, or a folder made, for nothing.
     folder.read_settings()
     locate_refiner(options.refiner)
@@ -71,9 +81,12 @@ def refine(options: Refine, session: Session) -> None:
         claim(folder, worker.record(), overwrite=options.overwrite, retry_failed=options.retry_failed)
         session.result |= {"out": options.folder, "model": worker.labelled_by, "refiner": worker.signature}
         carry_out(
-            LabelRun(folder.shards_of_masks, worker, folder.refined_ledger),
+            LabelRun(partial(folder.shards_of_masks, images), worker, folder.refined_ledger),
             options.where,
             options.device,
             session,
         )
+        unlabelled = folder.ledger.totals().failures
+    if unlabelled:
+        session.warn(f"{unlabelled} photos could not be labelled, so they have no masks to refine.")
     session.print(summary(session.result))

@@ -16,7 +16,7 @@ def told_losses(session: Session) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", LossyConversionWarning)
         yield
-    losses = [str(item.message) for item in caught if issubclass(item.category, LossyConversionWarning)]
-    for loss in losses:
-        session.errors.print(f"warning: {loss}", style="yellow")
-    session.result.setdefault("warnings", []).extend(losses)
+    session.result.setdefault("warnings", [])
+    for item in caught:
+        if issubclass(item.category, LossyConversionWarning):
+            session.warn(str(item.message))

@@ -162,6 +162,8 @@ def _train(recipe: Recipe, options: Options, settings: TrainSettings) -> int:
         from maskwright.training.loop import train
 
         method = build_method(recipe.method, settings, out)
+        for message in method.warnings():
+            session.warn(message)
         outcome = train(method, out, quiet=common.quiet)
         outcomes.append(outcome)
         _report(outcome, method, out, session)

@@ -6,7 +6,7 @@ u = |σ(s) - σ(r)| (SUM, Liu et al. 2024, eq. 3).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ from maskwright.io.label_shards import (
     read_refined,
     shard_path,
 )
-from maskwright.io.records import read_records
+from maskwright.io.records import iterate_records, read_records
 from maskwright.io.rle import RLE
 from maskwright.types import BoolArray, ByteArray, Maps, Sample
 
@@ -42,10 +42,12 @@ TREE = """\
     refined/00000.parquet     after `maskwright label refine FOLDER`"""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Item:
+    """A photo of what may be millions; its path is text, for a `Path` is thrice as large."""
+
     name: str
-    path: Path
+    path: str
     shard: int
 
 
@@ -53,8 +55,8 @@ class LabelledSet(Dataset):
     """The photos of a labelled set, each with the masks that pass the area filters.
 
     A sample's ids are the masks' numbers in their photo. `soft` is σ(s), and `uncertainty` is u where the set
-    was refined, or else None; both are `Maps`. Masks below `min_refine_ratio`, and those the refiner has no
-    row for, have u = 0. Photos that could not be labelled are no items.
+    was refined, or else None; both are `Maps`. Masks below `min_refine_ratio` are trusted: they have u = 0.
+    Photos that could not be labelled, or in a refined set not refined, are no items.
 
     Args:
         root: the folder.
@@ -68,7 +70,7 @@ class LabelledSet(Dataset):
         partial: take the finished shards of a run that is still going.
 
     Raises:
-        DatasetError: no labelled set of masks, or one that is not finished.
+        DatasetError: no labelled set of masks, or one that is not finished, or without a photo that worked.
     """
 
     def __init__(
@@ -92,21 +94,21 @@ class LabelledSet(Dataset):
             raise DatasetError(
                 f"{root} has no refined masks: make them with `maskwright label refine {root}`."
             )
-        plan = [
-            (
-                str(_field(record, "name", root / "plan.jsonl")),
-                Path(_field(record, "path", root / "plan.jsonl")),
-            )
-            for record in read_records(root / "plan.jsonl")
-        ]
-        finished = _finished(root, -(-len(plan) // shard_images), self.refined, partial)
+        photos = sum(1 for _ in _plan(root))
+        finished = _finished(root, -(-photos // shard_images), self.refined, partial)
         folder = None if images is None else root / images
         self.items = [
-            _Item(name, path if folder is None else confine(folder, name), shard)
-            for number, (name, path) in enumerate(plan)
+            _Item(name, path if folder is None else str(confine(folder, name)), shard)
+            for number, (name, path) in enumerate(_plan(root))
             if (shard := number // shard_images) in finished and name not in finished[shard]
         ]
-        if self.items and not self.items[0].path.is_file():
+        if photos and finished and not self.items:
+            done, command = ("refined", "refine") if self.refined else ("labelled", "masks")
+            raise DatasetError(
+                f"{root}: every photo failed to be {done}, as `maskwright label {command}` said; put right "
+                "what it names, and give it again with --retry-failed."
+            )
+        if self.items and not self.image_path(0).is_file():
             raise DatasetError(
                 f"{self.items[0].path} does not exist. If the photos of {root} have moved, say where they "
                 "are with images=FOLDER."
@@ -117,7 +119,7 @@ class LabelledSet(Dataset):
 
     def image_path(self, index: int) -> Path:
         """File of the photo of item `index`."""
-        return self.items[index].path
+        return Path(self.items[index].path)
 
     def mask_path(self, index: int) -> Path:
         """Shard with the masks of item `index`."""
@@ -167,9 +169,15 @@ class LabelledSet(Dataset):
             if not place.fits():
                 message = f"mask {row.index} of {item.name} lies at no place in the photo: {place}"
                 raise SampleError("malformed_mask", shard, message)
-            trusted = not self.filter.refines(row.area, row.crop_w, row.crop_h)
+            counts = self.refined and self.filter.refines(row.area, row.crop_w, row.crop_h)
+            if counts and row.index not in refined:
+                message = (
+                    f"mask {row.index} of {item.name} has no refined form: refine the set anew with "
+                    f"`maskwright label refine {self.root} --overwrite`"
+                )
+                raise SampleError("malformed_mask", shard_path(self.root, "refined", item.shard), message)
             map_ = decode_map(row.prob, f"{shard}[{item.name}, mask {row.index}]", MAX_MAP_PIXELS)
-            result.append(SoftMask(place, map_, None if trusted else refined.get(row.index)))
+            result.append(SoftMask(place, map_, refined[row.index] if counts else None))
         return result
 
     def _refined_maps(self, item: _Item) -> dict[int, ByteArray]:
@@ -210,14 +218,21 @@ def _read_set(root: Path) -> int:
     return max(1, int(_field(record, "shard_images", path)))
 
 
+def _plan(root: Path) -> Iterator[tuple[str, str]]:
+    """Name and path of each photo of the plan, in order."""
+    path = root / "plan.jsonl"
+    for record in iterate_records(path):
+        yield str(_field(record, "name", path)), str(_field(record, "path", path))
+
+
 def _finished(root: Path, shards: int, refined: bool, partial: bool) -> dict[int, frozenset[str]]:
-    """The finished shards, each with the names of photos that could not be labelled."""
+    """The finished shards, each with the names of photos that could not be labelled, or not refined."""
     made = _ledger(root / "ledger.jsonl")
-    done = set(made)
+    done = made
     if refined:
         # A shard of masks that was made anew has lost its refined one.
         done = {
-            number
+            number: record
             for number, record in _ledger(root / "refined_ledger.jsonl").items()
             if number in made
             and record.get("inputs", made[number].get("sha256")) == made[number].get("sha256")
@@ -229,7 +244,11 @@ def _finished(root: Path, shards: int, refined: bool, partial: bool) -> dict[int
                 "again to finish, or take what there is with partial=true."
             )
     return {
-        number: frozenset(str(failure["image"]) for failure in made[number].get("failures", ()))
+        number: frozenset(
+            str(failure["image"])
+            for record in (made[number], done[number])
+            for failure in record.get("failures", ())
+        )
         for number in sorted(done)
     }
 

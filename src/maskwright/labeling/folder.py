@@ -18,7 +18,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from maskwright.config import difference
-from maskwright.errors import ConfigError, FileError
+from maskwright.errors import ConfigError, DatasetError, FileError
 from maskwright.io.files import (
     confine,
     make_folder,
@@ -92,6 +92,7 @@ class LabelFolder:
 
         Raises:
             FileError: this folder holds none.
+            DatasetError: the record lacks something.
         """
         if not self.settings.is_file():
             hint = "" if self.path.is_dir() else nearest_name(self.path)
@@ -105,6 +106,12 @@ class LabelFolder:
                 f"{shown(self.settings)} has version {record.get('version')}, and this Maskwright reads "
                 f"version {SET_VERSION}: use the one that made it, or label anew."
             )
+        for name, kind in (("kind", str), ("model", str), ("shard_images", int)):
+            if not isinstance(record.get(name), kind):
+                raise DatasetError(
+                    f"{shown(self.settings)}: {name!r} is {record.get(name)!r}; was it edited? Put it "
+                    "right, or label anew in another folder."
+                )
         return record
 
     def read_plan(self) -> Plan:
@@ -113,14 +120,28 @@ class LabelFolder:
         Raises:
             FileError: this folder holds none.
         """
-        return Plan(self.plan, int(self.read_settings()["shard_images"]))
+        return Plan(self.plan, self.read_settings()["shard_images"])
 
-    def shards_of_masks(self) -> Iterator[Shard]:
-        """The finished shards of masks, in order, each with its hash as `inputs`, for work on the masks."""
-        hashes = {entry.shard: entry.sha256 for entry in self.ledger.entries()}
+    def shards_of_masks(self, images: Path | None = None) -> Iterator[Shard]:
+        """The finished shards of masks, in order, each with its hash as `inputs`, for work on the masks.
+
+        Photos that could not be labelled are left out.
+
+        Args:
+            images: folder that holds the photos by their names in the plan, if they are not where they were.
+
+        Raises:
+            FileError: the ledger or the plan cannot be read.
+        """
+        done = {
+            entry.shard: (entry.sha256, {failure.image for failure in entry.failures})
+            for entry in self.ledger.entries()
+        }
         for shard in self.read_plan().shards():
-            if shard.number in hashes:
-                yield Shard(shard.number, shard.images, hashes[shard.number])
+            if shard.number in done:
+                hashed, failed = done[shard.number]
+                photos = (image.elsewhere(images) for image in shard.images if image.name not in failed)
+                yield Shard(shard.number, tuple(photos), hashed)
 
     def lock(self) -> FileLock:
         """Make the folder and take it for this process; release the lock at the end.
@@ -138,7 +159,8 @@ class LabelFolder:
         except OSError as error:
             raise FileError(f"cannot write in {shown(self.path)}: {reason(error)}.") from error
         # With the lock held nobody else is writing here: what is left half written is from a killed run.
-        for folder in (self.path, *(self.path / name for name in ("masks", "refined"))):
+        parts = [self.path / name for name in ("masks", "refined", "sa1b")]
+        for folder in (self.path, *parts, *(below for below in parts[-1].rglob("*") if below.is_dir())):
             remove_stale_parts(folder, older_than_s=0)
         return lock
 
@@ -165,12 +187,12 @@ class LabelFolder:
             write_json(self.settings, record)
             return plan
         theirs = self.read_settings()
-        plan = Plan(self.plan, int(theirs["shard_images"]))
+        plan = Plan(self.plan, theirs["shard_images"])
         failed = frozenset(failure.image for entry in self.ledger.entries() for failure in entry.failures)
         refuse_changes(
             self.path,
             [
-                *difference(theirs, record),
+                *changed_settings(theirs, record),
                 *changes(plan, images, failed if retry_failed else frozenset()),
             ],
             "" if retry_failed or not failed else " (--retry-failed, if they are photos that failed)",
@@ -193,6 +215,21 @@ class LabelFolder:
                     path.unlink(missing_ok=True)
         for path in (self.refined_settings, self.plan, self.settings):
             path.unlink(missing_ok=True)
+
+
+def changed_settings(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """One line for each difference of two records; the same weights under another name are none."""
+    kept: dict[str, Any] = {
+        name: before[name]
+        for name in ("model", "refiner")
+        if name in before and weights_of(str(before[name])) == weights_of(str(after.get(name)))
+    }
+    return difference(before, {**after, **kept})
+
+
+def weights_of(signature: str) -> str:
+    """The weights' part of a signature; the rest is the name under which they were loaded."""
+    return signature.rpartition(":")[2]
 
 
 def refuse_changes(folder: Path, found: list[str], hint: str = "") -> None:

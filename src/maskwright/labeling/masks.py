@@ -12,7 +12,7 @@ from maskwright.errors import WeightsError
 from maskwright.io.files import make_folder, write_json
 from maskwright.io.images import read_header, read_image
 from maskwright.io.label_shards import MaskRow, encode_probability, write_masks
-from maskwright.labeling.folder import Files, LabelFolder
+from maskwright.labeling.folder import Files, LabelFolder, weights_of
 from maskwright.labeling.plan import PlannedImage, Shard
 from maskwright.labeling.sa1b import to_sa1b
 from maskwright.methods.automatic.config import AutomaticSettings
@@ -87,7 +87,7 @@ class MaskWorker:
         if self._segmenter is not None:
             return
         segmenter = self.model.load()
-        if self.signature not in (None, segmenter.signature):
+        if self.signature is not None and weights_of(self.signature) != weights_of(segmenter.signature):
             raise WeightsError(
                 f"{self.model.name} is {segmenter.signature} here and {self.signature} where the run began: "
                 "all machines must have the same file."

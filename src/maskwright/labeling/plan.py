@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
 from maskwright.errors import FileError
-from maskwright.io.files import atomic_writer, require_file, shown
+from maskwright.io.files import atomic_writer, confine, require_file, shown
 from maskwright.io.inputs import ImageFile
 from maskwright.io.records import iterate_records
 
@@ -26,17 +26,17 @@ class PlannedImage:
         name: unlike that of any other photo of the plan; see `io.inputs.ImageFile`.
         path: absolute.
         bytes: size of the file, and
-        modified_ns: its time of change, when the plan was made.
+        modified_ns: its time of change, when the plan was made; None: any time will do.
     """
 
     number: int
     name: str
     path: Path
     bytes: int
-    modified_ns: int
+    modified_ns: int | None
 
     @property
-    def stamp(self) -> tuple[int, int]:
+    def stamp(self) -> tuple[int, int | None]:
         """What tells that a file is still the same."""
         return self.bytes, self.modified_ns
 
@@ -51,8 +51,20 @@ class PlannedImage:
         except UnicodeEncodeError as error:
             raise FileError(f"{shown(self.path)}: its name is not valid Unicode; rename it.") from error
         status = require_file(self.path)
-        if (status.st_size, status.st_mtime_ns) != self.stamp:
-            raise FileError(f"{shown(self.path)} has changed since the plan was made.")
+        if status.st_size != self.bytes or self.modified_ns not in (None, status.st_mtime_ns):
+            raise FileError(f"{shown(self.path)} has changed since the plan was made: label it again.")
+
+    def elsewhere(self, folder: Path | None) -> PlannedImage:
+        """The same photo for work on its labels: below another folder, if one is given, and of any time.
+
+        Copied, moved and restored photos have new times. That it is the same one is seen by its size in
+        bytes here, and by its size in pixels when it is compared with its masks.
+
+        Raises:
+            FileError: its name leads out of the folder.
+        """
+        path = self.path if folder is None else confine(folder, self.name)
+        return replace(self, path=path, modified_ns=None)
 
 
 @dataclass(frozen=True)

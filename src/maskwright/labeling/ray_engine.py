@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -62,16 +63,16 @@ def _entries(
     gpus: float,
 ) -> Iterator[Entry]:
     """Run some shards; their entries come as they are finished."""
+    # Ray's own count is endless: a photo that kills its process would do so for ever.
+    tries = ray.remote(num_cpus=0)(_Tries).remote()
     items = [{"shard": shard.to_json()} for shard in shards]
     # One block a shard, so that each is handed on by itself.
     dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         _Actor,
-        fn_constructor_args=(worker,),
+        fn_constructor_args=(worker, tries),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
         num_gpus=gpus,
-        # Ray's own count is endless: a photo that kills its process would do so for ever.
-        max_task_retries=RETRIES,
     )
     try:
         for row in dataset.iter_rows():
@@ -85,20 +86,43 @@ def _entries(
         ) from error
 
 
+class _Tries:
+    """Counts in a process of its own how often each shard was begun."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[int] = Counter()
+
+    def begin(self, shard: int) -> int:
+        self.counts[shard] += 1
+        return self.counts[shard]
+
+
 class _Actor:
     """Holds a worker in a process of Ray's; errors of the user's are sent back as rows, not raised there."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+    def __init__(self, worker: Worker, tries: Any) -> None:  # noqa: ANN401
+        self.worker, self.tries = worker, tries
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         entry = error = ""
         try:
             shard = Shard.from_json(str(batch["shard"][0]))
+            self._count(shard)
             entry = json.dumps(finish_shard(shard, self.worker).to_record())
         except MaskwrightError as problem:
             error = str(problem)
         return {"entry": np.array([entry]), "error": np.array([error])}
+
+    def _count(self, shard: Shard) -> None:
+        """Refuse a shard whose processes keep dying."""
+        import ray
+
+        if ray.get(self.tries.begin.remote(shard.number)) > 1 + RETRIES:
+            first, last = shard.images[0].name, shard.images[-1].name
+            raise LabelingError(
+                f"{1 + RETRIES} processes have died at the photos {first} to {last} (killed, or out of "
+                "memory?). What is finished stays: the same command goes on from there."
+            )
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from maskwright.config import difference
 from maskwright.errors import ConfigError, FileError, WeightsError
 from maskwright.io.files import make_folder, read_json, shown, write_json
 from maskwright.io.images import read_image
@@ -29,7 +28,7 @@ from maskwright.io.label_shards import (
     write_refined,
 )
 from maskwright.io.rle import RLE
-from maskwright.labeling.folder import LabelFolder, refuse_changes
+from maskwright.labeling.folder import LabelFolder, changed_settings, refuse_changes, weights_of
 from maskwright.labeling.masks import ModelChoice
 from maskwright.labeling.plan import PlannedImage, Shard
 from maskwright.types import FloatArray, Image
@@ -64,7 +63,7 @@ class RefineWorker:
         self.model = model
         self.choice = refiner
         self.labelled_by: str = record["model"]
-        self.shard_images = int(record["shard_images"])
+        self.shard_images: int = record["shard_images"]
         self.signature: str | None = None
         self._refiner: MaskRefiner | None = None
 
@@ -90,13 +89,13 @@ class RefineWorker:
         if self._refiner is not None:
             return
         base = self.model.load()
-        if _weights(base.signature) != _weights(self.labelled_by):
+        if weights_of(base.signature) != weights_of(self.labelled_by):
             raise ConfigError(
                 f"{shown(self.folder.path)} holds masks of {self.labelled_by}, not of {base.signature}: give "
                 "the model that made them as --model."
             )
         refiner = MaskRefiner.load(self.choice, base)
-        if self.signature not in (None, refiner.signature):
+        if self.signature is not None and weights_of(self.signature) != weights_of(refiner.signature):
             raise WeightsError(
                 f"{self.choice} is {refiner.signature} here and {self.signature} where the run began: all "
                 "machines must have the same file."
@@ -192,7 +191,7 @@ def claim(folder: LabelFolder, record: dict[str, Any], *, overwrite: bool, retry
             folder.refined(shard.number).unlink(missing_ok=True)
         write_json(path, record)
         return
-    refuse_changes(folder.path, difference(read_json(path), record))
+    refuse_changes(folder.path, changed_settings(read_json(path), record))
     if retry_failed:
         ledger.keep(entry.shard for entry in ledger.entries() if not entry.failures)
 
@@ -211,8 +210,3 @@ def _box(row: MaskRow, crop: Crop) -> tuple[int, int, int, int]:
     x, y, width, height = RLE((row.height, row.width), row.rle.decode("ascii")).box
     left, top = x - crop[0], y - crop[1]
     return max(0, left), max(0, top), min(left + width, crop[2]), min(top + height, crop[3])
-
-
-def _weights(signature: str) -> str:
-    """The weights' part of a signature; the rest is the name under which they were loaded."""
-    return signature.rpartition(":")[2]

@@ -9,6 +9,7 @@ Axes: N masks (any number of leading axes), H W size, h w low-resolution size, P
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -88,7 +89,7 @@ def sampled_bce_dice(
     weights_NHW: Tensor | None = None,
     *,
     points: int = POINTS,
-    generator: torch.Generator | None = None,
+    generators: Sequence[torch.Generator] = (),
 ) -> SampledLoss:
     """BCE and Dice at points drawn mostly where the prediction is undecided (HQ-SAM; PointRend, sec. 3.1).
 
@@ -99,7 +100,7 @@ def sampled_bce_dice(
         targets_NHW: (N, H, W) in [0, 1].
         weights_NHW: (N, H, W) >= 0, or None for 1.
         points: P, points per mask; see `sample_points`.
-        generator: source of the random points.
+        generators: sources of the random points.
 
     Returns:
         Two tensors (N,): BCE, and Dice with smooth 1. HQ-SAM's loss is the mean of their sum.
@@ -108,7 +109,7 @@ def sampled_bce_dice(
     assert len(logits_Nhw) == len(targets_NHW)
     logits = _wide(logits_Nhw)
     with torch.no_grad():
-        coords_NP2 = sample_points(logits, points, generator=generator)
+        coords_NP2 = sample_points(logits, points, generators)
         targets_NP = read_points(targets_NHW.to(logits.dtype), coords_NP2)
         weights_NP = None if weights_NHW is None else read_points(weights_NHW.to(logits.dtype), coords_NP2)
     logits_NP = read_points(logits, coords_NP2)
@@ -176,7 +177,7 @@ def focal_map(logits_NHW: Tensor, targets_NHW: Tensor, *, alpha: float = 0.25, g
 
 @torch.no_grad()
 def sample_points(
-    logits_Nhw: Tensor, points: int = POINTS, *, generator: torch.Generator | None = None
+    logits_Nhw: Tensor, points: int = POINTS, generators: Sequence[torch.Generator] = ()
 ) -> Tensor:
     """Draw points where the logits are closest to 0, and some anywhere (HQ-SAM's sampling, after PointRend).
 
@@ -186,16 +187,23 @@ def sample_points(
     Args:
         logits_Nhw: (N, h, w) float.
         points: P.
-        generator: source of randomness; may live on another device than the logits.
+        generators: sources of randomness, each for the same number of masks in turn, so that a photo's points
+            are the same in whichever batch it is; may live on another device than the logits. None given:
+            torch's own.
 
     Returns:
         (N, P, 2) relative (x, y) in [0, 1].
     """
     masks, device = len(logits_Nhw), logits_Nhw.device
-    source = device if generator is None else generator.device
 
     def uniform(count: int) -> Tensor:
-        return torch.rand(masks, count, 2, generator=generator, device=source).to(device)
+        if not generators:
+            return torch.rand(masks, count, 2, device=device)
+        share = masks // len(generators)
+        drawn = [torch.rand(share, count, 2, generator=one, device=one.device) for one in generators]
+        return torch.cat(drawn).to(device)
+
+    assert not generators or masks % len(generators) == 0, (masks, len(generators))
 
     important = int(IMPORTANT * points)
     candidates_NQ2 = uniform(OVERSAMPLE * points)

@@ -99,7 +99,8 @@ class StepContext:
         step: optimiser steps done so far.
         steps: optimiser steps of the whole run.
         generator: on the training device, seeded by (seed, step, batch within the step, process): random
-            choices of a step (sampled points, dropped prompts) drawn from it repeat exactly on resumption.
+            choices of a step (dropped prompts, say) drawn from it repeat exactly on resumption. What should
+            not depend on the number of processes is drawn by a seed of the item's instead.
     """
 
     step: int
@@ -161,6 +162,10 @@ class Method(ABC):
         Called on one process, the model holding the averaged weights when the run keeps an average.
         """
         self.export(folder, {})
+
+    def warnings(self) -> list[str]:
+        """What the user should know before the training, and may not have meant."""
+        return []
 
     def next_steps(self, model: Path) -> tuple[str, ...]:
         """Commands that use the exported model, for the end of the training's output."""

@@ -30,7 +30,7 @@ def decoded(hq_maps: int | None) -> tuple[Decoded, Targets]:
 def test_the_published_loss_touches_the_hq_logits_alone() -> None:
     output, targets = decoded(1)
     losses = decoder_losses(
-        output, targets, hq_only=True, points=64, generator=torch.Generator().manual_seed(1)
+        output, targets, hq_only=True, points=64, generators=[torch.Generator().manual_seed(1)]
     )
     assert set(losses) == {"hq", "loss"}
     losses["loss"].backward()
@@ -50,7 +50,7 @@ def test_otherwise_every_output_learns_and_of_the_ambiguous_masks_only_the_best(
         if hq_maps == 4:
             output.hq[:, :, 2] = 0  # type: ignore[index]
     losses = decoder_losses(
-        output, targets, hq_only=False, points=64, generator=torch.Generator().manual_seed(1)
+        output, targets, hq_only=False, points=64, generators=[torch.Generator().manual_seed(1)]
     )
     losses["loss"].backward()
     touched = output.masks.grad.flatten(3).any(dim=-1)[:, 0]  # type: ignore[union-attr]
@@ -67,7 +67,7 @@ def test_pixels_nobody_labelled_do_not_count() -> None:
     weights = torch.zeros(2, 32, 32)
     ignored = Targets(targets.masks_ASS, weights, targets.valid_A)
     losses = decoder_losses(
-        output, ignored, hq_only=True, points=64, generator=torch.Generator().manual_seed(1)
+        output, ignored, hq_only=True, points=64, generators=[torch.Generator().manual_seed(1)]
     )
     losses["loss"].backward()
     assert output.hq is not None

@@ -111,6 +111,6 @@ def test_sam2_decoder_trains(photos: Path, golden_root: Path) -> None:
     prompts = PromptBatch(boxes=torch.tensor([[[20.0, 20.0, 90.0, 90.0]]]))
     output = model.decode(encode_frozen(model, torch.randn(1, 3, 256, 256)), prompts)
     targets = Targets(torch.ones(1, 256, 256), None, torch.tensor([True]))
-    losses = decoder_losses(output, targets, hq_only=False, points=64, generator=torch.Generator())
+    losses = decoder_losses(output, targets, hq_only=False, points=64, generators=[torch.Generator()])
     losses["loss"].backward()
     assert set(losses) == {"mask", "iou_head", "loss"}

@@ -67,6 +67,7 @@ class Item:
         masks: (N, S, S) bool; weights: (N, S, S) float32 trust, or None.
         valid: False when the photo has no usable object; the masks are then empty.
         kind: the prompt's name; the prompts themselves have no image axis yet.
+        seed: of the points of the loss in this item, whichever process draws them.
     """
 
     pixels: Tensor
@@ -75,17 +76,22 @@ class Item:
     valid: bool
     kind: PromptName
     prompts: PromptBatch
+    seed: int
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B items. `groups` are the photos that share a kind of prompt: their indices and prompts (b, N, …)."""
+    """B items. `groups` are the photos that share a kind of prompt: their indices and prompts (b, N, …).
+
+    `seeds` has one a photo, of the points of its loss.
+    """
 
     pixels: Tensor
     masks: Tensor
     weights: Tensor | None
     valid: Tensor
     groups: list[tuple[Tensor, PromptBatch]]
+    seeds: Sequence[int]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The batch on a device."""
@@ -94,7 +100,8 @@ class Batch:
             return None if part is None else part.to(device, non_blocking=non_blocking)
 
         groups = [(move(index), prompts.map(move)) for index, prompts in self.groups]
-        return Batch(move(self.pixels), move(self.masks), move(self.weights), move(self.valid), groups)
+        pixels, masks, weights, valid = map(move, (self.pixels, self.masks, self.weights, self.valid))
+        return Batch(pixels, masks, weights, valid, groups, self.seeds)
 
 
 class FinetuneData(TrainingData):
@@ -143,7 +150,7 @@ class FinetuneData(TrainingData):
             empty = torch.zeros(count, side, side, dtype=torch.bool)
             # A full prompt keeps the batch regular; the photo counts nothing.
             full = np.ones((count, side, side), bool)
-            return Item(pixels, empty, None, False, kind, self.draw_prompts(kind, full, rng))
+            return Item(pixels, empty, None, False, kind, self.draw_prompts(kind, full, rng), _seed(rng))
         rows = np.resize(np.arange(len(chosen)), count)
         weights = self._weights(sample, chosen, matrix)
         return Item(
@@ -153,6 +160,7 @@ class FinetuneData(TrainingData):
             True,
             kind,
             self.draw_prompts(kind, masks[rows], rng),
+            _seed(rng),
         )
 
     def collate(self, items: Sequence[Item]) -> Batch:
@@ -178,6 +186,7 @@ class FinetuneData(TrainingData):
             weights,
             torch.tensor([item.valid for item in items]),
             groups,
+            [item.seed for item in items],
         )
 
     def _weights(self, sample: Sample, chosen: list[int], matrix: Matrix) -> FloatArray | None:
@@ -208,6 +217,10 @@ class FinetuneData(TrainingData):
             points = [random_points(mask, rng, self.settings.points) for mask in masks]
         stacked = torch.from_numpy(np.stack(points))
         return PromptBatch(stacked, torch.ones(stacked.shape[:2], dtype=torch.long))
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**62))
 
 
 def mask_prompt(mask: BoolArray, low_res: int, rng: np.random.Generator) -> FloatArray:

@@ -5,6 +5,7 @@ Axes: A masks asked for (images x prompts), M mask tokens, h w low resolution, S
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from maskwright.losses.masks import actual_iou, sampled_bce_dice
 from maskwright.methods.base import Losses
 from maskwright.models.base import Decoded
+
+Generators = Sequence[torch.Generator]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +41,7 @@ class Targets:
 
 
 def decoder_losses(
-    decoded: Decoded, targets: Targets, *, hq_only: bool, points: int, generator: torch.Generator
+    decoded: Decoded, targets: Targets, *, hq_only: bool, points: int, generators: Generators
 ) -> Losses:
     """Point-sampled BCE + Dice of the outputs that learn, summed over the masks asked for.
 
@@ -47,17 +50,17 @@ def decoder_losses(
         targets: the truth.
         hq_only: the published HQ-SAM loss, on the HQ logits alone; else SAM's masks and scores learn too.
         points: per mask.
-        generator: draws the points.
+        generators: draw the points, one for each image.
 
     Returns:
-        sums over the valid masks, with "loss" their total; divide by their number.
+        sums over the valid masks, with "loss" their total; divide by the number of masks asked for.
     """
     refined = refined_logits(decoded)
     losses: Losses = {}
     if refined is not None:
-        losses["hq"] = _tokens_loss(refined, targets, points, generator)
+        losses["hq"] = _tokens_loss(refined, targets, points, generators)
     if not hq_only:
-        losses["mask"] = _tokens_loss(decoded.masks, targets, points, generator)
+        losses["mask"] = _tokens_loss(decoded.masks, targets, points, generators)
         # The score is that of the mask a user gets: nano's refined one, SAM's own in the other families.
         per_token = refined is not None and refined.shape[2] == decoded.masks.shape[2]
         scored = refined if per_token and refined is not None else decoded.masks
@@ -74,21 +77,21 @@ def refined_logits(decoded: Decoded) -> Tensor | None:
     return decoded.masks + decoded.hq
 
 
-def _tokens_loss(logits_BNMhw: Tensor, targets: Targets, points: int, generator: torch.Generator) -> Tensor:
+def _tokens_loss(logits_BNMhw: Tensor, targets: Targets, points: int, generators: Generators) -> Tensor:
     """The single mask's loss, plus that of the best of the ambiguous ones (SAM, section 3)."""
     logits = logits_BNMhw.flatten(0, 1)
-    single = _masks_loss(logits[:, :1], targets, points, generator)[:, 0]
+    single = _masks_loss(logits[:, :1], targets, points, generators)[:, 0]
     if logits.shape[1] == 1:
         return (single * targets.valid_A).sum()
-    best = _masks_loss(logits[:, 1:], targets, points, generator).amin(dim=1)
+    best = _masks_loss(logits[:, 1:], targets, points, generators).amin(dim=1)
     return ((single + best) * targets.valid_A).sum()
 
 
-def _masks_loss(logits_AMhw: Tensor, targets: Targets, points: int, generator: torch.Generator) -> Tensor:
+def _masks_loss(logits_AMhw: Tensor, targets: Targets, points: int, generators: Generators) -> Tensor:
     """(A, M) loss of every mask, token by token: the targets are large and need no copies."""
     terms = [
         sampled_bce_dice(
-            logits_Ahw, targets.masks_ASS, targets.weights_ASS, points=points, generator=generator
+            logits_Ahw, targets.masks_ASS, targets.weights_ASS, points=points, generators=generators
         )
         for logits_Ahw in logits_AMhw.unbind(1)
     ]

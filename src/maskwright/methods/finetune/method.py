@@ -77,7 +77,11 @@ class Finetune(Method):
         return FinetuneData(self.training, self.settings, Frame.of(self.model))
 
     def training_step(self, batch: Batch, context: StepContext) -> Losses:
-        """Encode the photos once, decode each group of equal prompts, mean loss over all objects."""
+        """Encode the photos once, decode each group of equal prompts, mean loss over all objects.
+
+        A photo without a usable object counts as one of loss 0, and each photo's points are drawn by its own
+        seed, so that the mean does not depend on how photos are dealt to processes.
+        """
         features = encoded(self.model, batch.pixels, self.cache)
         sums: dict[str, list[Tensor]] = {}
         for index, prompts in batch.groups:
@@ -87,12 +91,15 @@ class Finetune(Method):
                 _targets(batch, index),
                 hq_only=self.settings.hq_only,
                 points=self.settings.loss_points,
-                generator=context.generator,
+                generators=[
+                    torch.Generator(batch.pixels.device).manual_seed(batch.seeds[row])
+                    for row in index.tolist()
+                ],
             )
             for name, value in losses.items():
                 sums.setdefault(name, []).append(value)
-        objects = batch.valid.sum().clamp(min=1) * batch.masks.shape[1]
-        return {name: torch.stack(values).sum() / objects for name, values in sums.items()}
+        count = len(batch.masks) * batch.masks.shape[1]
+        return {name: torch.stack(values).sum() / count for name, values in sums.items()}
 
     def evaluate(self) -> dict[str, float]:
         """Mean IoU and boundary IoU of the held-out objects, asked for with boxes, then with one click."""

@@ -24,7 +24,12 @@ from maskwright.methods.interactive.alternating_items import AlternatingData, Ma
 from maskwright.methods.interactive.config import AlternatingSettings
 from maskwright.methods.interactive.gradients import Gradients
 from maskwright.methods.interactive.rounds import Labels, label_losses
-from maskwright.methods.interactive.sources import give_task_prompts, open_machine, open_with_held_out
+from maskwright.methods.interactive.sources import (
+    give_task_prompts,
+    open_machine,
+    open_with_held_out,
+    unweighed,
+)
 from maskwright.methods.interactive.validation import validate
 from maskwright.models.base import MaskModel
 
@@ -86,6 +91,10 @@ class AlternatingSUM(Finetune):
         """Both kinds of photos, by turns."""
         frame, tasks = Frame.of(self.model), self.model.task_prompts is not None
         return AlternatingData(self.human, self.machine, self.settings, frame, tasks=tasks)
+
+    def warnings(self) -> list[str]:
+        """Machine-made labels without uncertainty."""
+        return unweighed(self.machine, self.settings)
 
     def training_step(self, batch: HumanBatch | MachineBatch, context: StepContext) -> Losses:
         """HQ-SAM's step on human masks, or one on machine-made ones."""

@@ -16,7 +16,12 @@ from maskwright.methods.interactive.gradients import Gradients
 from maskwright.methods.interactive.items import Batch, InteractiveData
 from maskwright.methods.interactive.layers import layered_groups
 from maskwright.methods.interactive.rounds import interact
-from maskwright.methods.interactive.sources import give_task_prompts, open_machine, open_with_held_out
+from maskwright.methods.interactive.sources import (
+    give_task_prompts,
+    open_machine,
+    open_with_held_out,
+    unweighed,
+)
 from maskwright.methods.interactive.validation import validate
 from maskwright.models.base import Features, MaskModel
 from maskwright.models.registry import load, save
@@ -61,6 +66,10 @@ class SUM(Method):
     def training_data(self) -> InteractiveData:
         """Photos with masks and first prompts."""
         return InteractiveData(self.sources, self.settings, Frame.of(self.model))
+
+    def warnings(self) -> list[str]:
+        """Machine-made labels without uncertainty."""
+        return unweighed(self.sources, self.settings)
 
     def training_step(self, batch: Batch, context: StepContext) -> Losses:
         """Encode the photos once, then ask for each one's masks in rounds.

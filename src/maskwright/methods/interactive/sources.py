@@ -111,6 +111,19 @@ def open_machine(settings: MachineLabelSettings, root: Path | None = None) -> li
     return sources
 
 
+def unweighed(sources: Sequence[Source], settings: MachineLabelSettings) -> list[str]:
+    """One line for each machine-made set that has no uncertainty although it is to be learned by it."""
+    if not (settings.use_uncertainty_loss or settings.use_uncertainty_clicks):
+        return []
+    return [
+        f"{source.name} has no uncertainty maps, so every pixel of its masks counts as certain. Make them "
+        "with `maskwright label refine`, or say that this is meant: --no-use-uncertainty-loss "
+        "--no-use-uncertainty-clicks."
+        for source in sources
+        if source.machine and source.dataset[0].uncertainty is None
+    ]
+
+
 def machine_spec(text: str, settings: MachineLabelSettings) -> str:
     """What `open_dataset` takes for a folder of labels or KIND:FOLDER, with the settings as its options.
 

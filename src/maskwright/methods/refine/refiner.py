@@ -79,11 +79,12 @@ class MaskRefiner:
         checkpoint, metadata = read_part(path, PART)
         model = base.model
         if metadata.get("encoder") != encoder_signature(model):
+            theirs, ours = _described(checkpoint), f"{model.family}, input of {model.image_size} px"
+            kinds = "same kind, other weights" if theirs == ours else f"{theirs}, and not {ours}"
             raise WeightsError(
-                f"{shown(path)}: this refiner was made for another image encoder ({_described(checkpoint)}) "
-                f"than that of {base.name} ({model.family}, input of {model.image_size} px). Give the "
-                "model it was made for, or train one for this model: `maskwright train refiner --model MODEL "
-                "--data KIND:FOLDER`."
+                f"{shown(path)}: this refiner was made for another image encoder than that of {base.name} "
+                f"({kinds}). Give the model it was made for, or train one for this model: "
+                "`maskwright train refiner --model MODEL --data KIND:FOLDER`."
             )
         refiner = build(checkpoint, str(path), leave_out=PARTS[model.family].encoder)
         return cls(refiner, base, path.stem)
