@@ -42,6 +42,7 @@ def learn(
     *,
     name: str = "object",
     localizer: DINO | None = None,
+    embeddings: Sequence[Embedding] | None = None,
 ) -> Target:
     """Learn an object from one or more references.
 
@@ -51,6 +52,7 @@ def learn(
         settings: how; see `PersonalizeSettings`.
         name: of the object, for messages and labels.
         localizer: another model whose features say where the object is.
+        embeddings: the model's of the references' images, if they are there already.
 
     Raises:
         InputError: no reference.
@@ -58,7 +60,7 @@ def learn(
     if not references:
         raise InputError("an object is learned from at least one reference: an image with a mask.")
     how = settings or PersonalizeSettings()
-    embeddings = [segmenter.embed(reference.image) for reference in references]
+    embeddings = embeddings or [segmenter.embed(reference.image) for reference in references]
     own = [own_features(embedding) for embedding in embeddings]
     seen = own if localizer is None else [localizer.features(reference.image) for reference in references]
     center = _center(seen, references) if how.contrast else torch.zeros(len(seen[0].values))
