@@ -24,9 +24,9 @@ class PersonalizeSettings(Settings):
     its attention"""
     hq: HQMode = "sum"
     """logits of models with an HQ token: added to SAM's (sum), alone (only) or left out (off)"""
-    contrast: bool = True
-    """compare features by how they differ from the middle between the object and its surroundings in the
-    references; PerSAM compares them as they are"""
+    raw_features: bool = False
+    """compare features as they are, as PerSAM does, and not by how they differ from the middle between the
+    object and its surroundings in the references"""
     references: ReferenceMode = "mean"
     """several references: their mean, or in each image the one that is found best (nearest)"""
     parts: Positive = 5

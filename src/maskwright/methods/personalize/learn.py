@@ -63,7 +63,7 @@ def learn(
     embeddings = embeddings or [segmenter.embed(reference.image) for reference in references]
     own = [own_features(embedding) for embedding in embeddings]
     seen = own if localizer is None else [localizer.features(reference.image) for reference in references]
-    center = _center(seen, references) if how.contrast else torch.zeros(len(seen[0].values))
+    center = torch.zeros(len(seen[0].values)) if how.raw_features else _center(seen, references)
     maps = [found.centered(center) for found in seen]
     objects = _objects(maps, references)
     everything = torch.cat(objects)
