@@ -5,7 +5,7 @@ from which this differs where measurement or sense demand it:
 
 - Besides the previous mask's centre, the most similar pixel is clicked in that mask only. Anywhere in the
   frame, as released, it is often on something else: with nano on seven sequences of DAVIS 2016, J&F is 61.2
-  so and 70.0 in the mask (65.3 with the centre alone); for PerSAM-F, 65.0 and 71.5.
+  so and 70.0 in the mask (65.3 with the centre alone).
 - Of the masks of a pass that with the highest predicted IoU is taken, not one by its area.
 - An object that is out of sight is looked for in the whole frame as in a single image, by its looks alone,
   and is absent below its threshold. Numbers stay with their objects meanwhile.
@@ -41,8 +41,8 @@ ABSENT = np.float32(-10)
 STAYS = 0.7
 """Of an object that was in sight, what is less similar than this share of its threshold is something else.
 
-With nano on DAVIS 2016, a third of what is followed into other videos is noticed so, and no true mask is lost
-(at 0.85: half, and one in forty)."""
+With nano on DAVIS 2016, about a third of what is followed into other videos is noticed so, and no true mask is
+lost (at 0.85: half, and one in forty)."""
 
 
 class PerSAM:
