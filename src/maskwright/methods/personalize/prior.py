@@ -81,7 +81,8 @@ def guidance_of(
         side: cells of the model's grid along each side.
         mode: see `models.guidance.Guidance`.
     """
-    standard = (prior.full - prior.full.mean()) / prior.full.std().clamp(min=1e-6)
+    spread = prior.full.std(correction=min(1, prior.full.numel() - 1)).clamp(min=1e-6)
+    standard = (prior.full - prior.full.mean()) / spread
     if mode == "official":
         grid = F.interpolate(standard[None, None], (side, side), mode="bilinear", align_corners=False)[0]
         return Guidance(grid.sigmoid(), target_C[None], mode)
