@@ -19,7 +19,7 @@ def array(parameter: Any) -> Array:
 
 
 def linear(module: Any, x: Array) -> Array:
-    return x @ array(module.weight).T + array(module.bias)
+    return np.asarray(x @ array(module.weight).T + array(module.bias))
 
 
 def norm(module: Any, x: Array) -> Array:

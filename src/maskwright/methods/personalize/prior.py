@@ -31,11 +31,6 @@ class Prior:
     cells: Tensor
     full: Tensor
 
-    @property
-    def peak(self) -> float:
-        """The highest similarity."""
-        return float(self.full.max())
-
     def without(self, taken_HW: BoolArray) -> Prior:
         """The same with a part of the image taken: no target is there any more."""
         full = self.full.clone()
