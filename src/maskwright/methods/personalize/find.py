@@ -118,7 +118,7 @@ def find(
     if instances < 1:
         raise InputError(f"at least one instance is looked for, not {instances}.")
     for target in targets:
-        _check(segmenter, target, localizer)
+        check_target(segmenter, target, localizer)
     photo = image if isinstance(image, Embedding) else to_image(image)
     embedding = photo if isinstance(photo, Embedding) else segmenter.embed(photo)
     segmenter.check(embedding)
@@ -141,7 +141,12 @@ def best_similarity(
     return _one_each(segmenter, embedding, [_search(target, seen)])[0].similarity
 
 
-def _check(segmenter: Segmenter, target: Target, localizer: DINO | None) -> None:
+def check_target(segmenter: Segmenter, target: Target, localizer: DINO | None) -> None:
+    """Refuse a target that was learned with another model or localizer.
+
+    Raises:
+        InputError: naming it.
+    """
     if target.model != segmenter.digest:
         raise InputError(
             f"{target.name!r} was learned with another model than {segmenter.name}: give the model it was "
