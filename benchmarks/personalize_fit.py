@@ -98,7 +98,8 @@ def main() -> None:
             row += [f"{looped:.1f} s", f"{looped / fitted:.0f}"]
         table.add_row(*row)
     print(
-        f"photo {given.size[1]} × {given.size[0]}, fit at most {FIT_SIDE}, {torch.get_num_threads()} thread(s)"
+        f"photo {given.size[1]} × {given.size[0]}, fit on at most {FIT_SIDE} × {FIT_SIDE}, "
+        f"{torch.get_num_threads()} thread(s)"
     )
     Console().print(table)
 
