@@ -190,8 +190,8 @@ was never trained for this. The object is taken to be there. Written by
 mIoU and mAcc are over objects, each over the pixels of its photos, as PerSAM's release counts; the others are
 means over photos, with 95 % intervals by bootstrap over objects. "HQ" adds the HQ token's logits in the
 second and third pass; "features as they are" compares features without taking away the middle between object
-and surroundings. The baselines are not shown the reference: a click at the photo's centre, and the mask in which
-nano believes most among those of a grid of clicks.
+and surroundings. The baselines are not shown the reference: a click at the photo's centre, and the mask in
+which nano believes most among those of a grid of clicks.
 """
 
 
