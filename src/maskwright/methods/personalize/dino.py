@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from maskwright.errors import InputError, OfflineError, WeightsError
 from maskwright.methods.personalize.features import FeatureMap
+from maskwright.models.segmenter import weights_digest
 from maskwright.runtime import choose_device
 from maskwright.types import Geometry, Image
 
@@ -30,12 +31,12 @@ class DINO:
 
     Args:
         net: the model; it is set to evaluation mode.
-        name: as it was asked for; a target remembers it.
+        name: as it was asked for, for messages.
         device: auto, cpu, cuda, mps.
     """
 
     def __init__(self, net: PreTrainedModel, name: str, device: str = "auto") -> None:
-        self.name = name
+        self.signature = f"{name}:{weights_digest(net)}"
         self.device = choose_device(device).value
         self.net: Any = net.eval().to(self.device)
         patch = int(net.config.patch_size)

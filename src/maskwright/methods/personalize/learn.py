@@ -53,11 +53,13 @@ def learn(
         localizer: another model whose features say where the object is.
 
     Raises:
-        InputError: no reference.
+        InputError: no reference, or hq="only" for a model without an HQ token.
     """
     if not references:
         raise InputError("an object is learned from at least one reference: an image with a mask.")
     how = settings or PersonalizeSettings()
+    if how.hq == "only" and not segmenter.model.has_hq:
+        raise InputError(f"hq is 'only', but {segmenter.name} has no HQ token: give 'off', or another model.")
     embeddings = [segmenter.embed(reference.image) for reference in references]
     own = [own_features(embedding) for embedding in embeddings]
     seen = own if localizer is None else [localizer.features(reference.image) for reference in references]
@@ -75,7 +77,7 @@ def learn(
     target = Target(
         name,
         segmenter.digest,
-        None if localizer is None else localizer.name,
+        None if localizer is None else localizer.signature,
         how,
         torch.cat(_objects(own, references)).mean(dim=0),
         center,
@@ -142,4 +144,5 @@ def _threshold(
         best_similarity(segmenter, reference.image, embedding, target, localizer)
         for reference, embedding in zip(references, embeddings, strict=True)
     ]
-    return ALIKE * min(found)
+    lowest = min(found)
+    return lowest - (1 - ALIKE) * abs(lowest)
