@@ -36,7 +36,7 @@ METHODS = {
     "PerSAM-F, HQ": "--fit",
     "parts": "--method parts --hq off",
     "parts, HQ": "--method parts",
-    "PerSAM, HQ, official guidance": "--guidance official",
+    "PerSAM, HQ, guidance as a bias": "--guidance bias",
     "PerSAM, HQ, features as they are": "--raw-features",
 }
 PAIRS = (
@@ -45,7 +45,9 @@ PAIRS = (
     ("PerSAM-F, HQ", "PerSAM-F"),
     ("parts, HQ", "parts"),
     ("parts, HQ", "PerSAM, HQ"),
-    ("PerSAM, HQ", "PerSAM, HQ, official guidance"),
+    ("parts, HQ", "center click"),
+    ("parts, HQ", "most certain mask"),
+    ("PerSAM, HQ", "PerSAM, HQ, guidance as a bias"),
     ("PerSAM, HQ", "PerSAM, HQ, features as they are"),
 )
 """What is compared: the first minus the second."""
