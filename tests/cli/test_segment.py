@@ -128,6 +128,48 @@ def test_several_prompts_from_a_file_in_several_formats(
     assert len(list((out / "geojson").rglob("*.geojson"))) == 3
 
 
+def test_a_folder_of_clicks_and_the_table_of_scores(
+    photos: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clicks, out, result = tmp_path / "clicks", tmp_path / "out", tmp_path / "r.json"
+    (clicks / "sub").mkdir(parents=True)
+    (clicks / "a.json").write_text('{"clicked_points": [[5.5, 5], [30, 20]], "labels": [1, 0]}')
+    (clicks / "sub/b c.json").write_text('{"boxes": [[1, 1, 20, 30], [5, 5, 25, 45]]}')
+    asked = ("--prompts", clicks, "--model", tiny_model, "--out", out, "--json", result)
+    assert segment(photos, *asked) == 1
+    assert "1 of 3 images have no prompts: z.png. Add files such as" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not out.exists()
+    (clicks / "z.json").write_text('{"clicked_points": [[3, 3]]}')
+    assert segment(photos, *asked) == 0
+    table = [line.replace("│", "").split() for line in capsys.readouterr().out.splitlines()]
+    rows = [row for row in table if row and row[0] in ("a.png", "sub/b", "z.png")]
+    assert [row[:-2] for row in rows] == [
+        ["a.png", "0"],
+        ["sub/b", "c.jpg", "0"],
+        ["sub/b", "c.jpg", "1"],
+        ["z.png", "0"],
+    ]
+    scores = [score for image in read(result)["images"] for score in image["scores"]]
+    assert [float(row[-1]) for row in rows] == pytest.approx(scores, abs=6e-4)
+
+
+def test_the_table_tells_masks_of_a_prompt_apart_and_is_cut(
+    photos: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("maskwright.cli.tables.ROWS", 4)
+    asked = ("--point", "50%,50%", "--multimask", "--model", tiny_model, "--out", tmp_path / "out")
+    assert segment(photos, *asked) == 0
+    out = capsys.readouterr().out
+    assert [name for name in ("0-0", "0-1", "0-2") if name in out] == ["0-0", "0-1", "0-2"]
+    assert "and 5 more rows" in out
+
+
 def test_a_bad_image_is_named_and_the_rest_goes_on_and_only_it_is_tried_again(
     photos: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,7 +33,7 @@ def write_uneven(path: Path) -> list[npt.NDArray[Any]]:
     content: list[tuple[npt.NDArray[Any], str | None]] = [
         (GREY, None),
         ((RNG.random((25, 10)) * 65535).astype(np.uint16), "zlib"),
-        (RNG.random((7, 40)).astype(np.float32), "zlib"),
+        (RNG.random((7, 40)).astype(np.float32), "lzw"),
         (RNG.random((9, 9)), "zstd"),
         (RNG.random((11, 13)) > 0.5, None),
         ((RNG.random((5, 6)) * 90).astype(np.int16) - 45, "packbits"),

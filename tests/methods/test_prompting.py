@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from maskwright.errors import FileError, InputError
 from maskwright.io.masks import write_mask
-from maskwright.methods.prompt_file import PromptBook, for_every_image, read_prompts
+from maskwright.methods.prompt_file import PromptBook, for_every_image, read_prompt_folder, read_prompts
 from maskwright.methods.prompting import (
     PromptSpec,
     from_flags,
@@ -166,3 +166,51 @@ def test_prompts_must_match_the_images(tmp_path: Path) -> None:
         pages.check(["cats.jpg"])
     with pytest.raises(InputError, match=r"1 images have no prompts: dog\.jpg"):
         pages.check(["cat.jpg", "dog.jpg"])
+
+
+def clicked(folder: Path, content: Any, name: str = "a.jpg") -> tuple[PromptSpec, ...]:
+    path = (folder / name).with_suffix(".json")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content))
+    return read_prompt_folder(folder, [name]).of(name)
+
+
+def test_clicks_of_a_file_are_on_one_object_and_a_box_is_around_it(tmp_path: Path) -> None:
+    (both,) = clicked(tmp_path, {"clicked_points": [[1.5, 2], [3, 4]], "boxes": [[0, 1, 5, 6]]}, "b/a.x.jpg")
+    assert (tmp_path / "b/a.x.json").exists()
+    assert [(str(x), str(y)) for x, y in both.points] == [("1.5", "2"), ("3", "4")]
+    assert both.labels == (1, 1)
+    assert both.box is not None
+    (labelled,) = clicked(tmp_path, {"clicked_points": [[1, 2], [3, 4]], "labels": [1, 0]})
+    assert (labelled.labels, labelled.box) == ((1, 0), None)
+
+
+def test_boxes_without_clicks_are_an_object_each(tmp_path: Path) -> None:
+    specs = clicked(tmp_path, {"clicked_points": [], "boxes": [[0, 1, 5, 6], [2, 2, 9, 9.5]]})
+    assert [str(spec.box[3]) for spec in specs if spec.box] == ["6", "9.5"]
+    assert not any(spec.points for spec in specs)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([[1, 2]], r"a\.json: a file is an object with clicked_points, labels, boxes"),
+        ({}, "no prompt was given"),
+        ({"clicked_points": [], "boxes": []}, "no prompt was given"),
+        ({"click_points": [[1, 2]]}, r"unknown key 'click_points'\. Did you mean 'clicked_points'\?"),
+        ({"clicked_points": [[1, 2]], "labels": [1, 0]}, "2 labels were given for 1 points"),
+        ({"boxes": [[1, 2, 3, 4]], "labels": [1]}, "1 labels were given for 0 points"),
+        ({"clicked_points": [[1, 2, 3]]}, "list of 2 coordinates"),
+        ({"boxes": [1, 2, 3, 4]}, "list of 4 coordinates, not 1"),
+        ({"clicked_points": [[1, 2]], "boxes": [[1, 2, 3, 4]] * 2}, "at most one box comes with them, not 2"),
+    ],
+)
+def test_files_of_clicks_of_another_layout_are_refused(tmp_path: Path, content: Any, message: str) -> None:
+    with pytest.raises(FileError, match=message):
+        clicked(tmp_path, content)
+
+
+def test_every_image_needs_its_file_of_clicks(tmp_path: Path) -> None:
+    clicked(tmp_path, {"clicked_points": [[1, 2]]}, "cat.jpg")
+    with pytest.raises(InputError, match=r"1 of 2 images have no prompts: dogs/dog\.jpg\. Add files such as"):
+        read_prompt_folder(tmp_path, ["cat.jpg", "dogs/dog.jpg"])

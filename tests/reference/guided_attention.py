@@ -25,7 +25,7 @@ def linear(module: Any, x: Array) -> Array:
 def norm(module: Any, x: Array) -> Array:
     centred = x - x.mean(axis=-1, keepdims=True)
     scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + module.eps)
-    return scaled * array(module.weight) + array(module.bias)
+    return np.asarray(scaled * array(module.weight) + array(module.bias))
 
 
 def mlp(module: Any, x: Array) -> Array:

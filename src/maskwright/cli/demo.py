@@ -46,6 +46,7 @@ def demo(options: Demo, session: Session) -> None:
     from maskwright.methods.provenance import machine, versions
     from maskwright.models.registry import load
     from maskwright.report.demo import describe_model, run_demo
+    from maskwright.report.demo_one_shot import run_one_shot
     from maskwright.report.demo_page import write_report
     from maskwright.report.demo_photos import PHOTOS
     from maskwright.runtime import seed_everything
@@ -56,6 +57,7 @@ def demo(options: Demo, session: Session) -> None:
         options.model, num_heads=options.num_heads, device=options.device, offline=options.offline
     )
     results = list(session.track(run_demo(segmenter, PHOTOS), "photos", total=len(PHOTOS)))
+    scene = run_one_shot(segmenter)
     about = {
         "model": describe_model(segmenter),
         "machine": machine(segmenter.device),
@@ -63,8 +65,10 @@ def demo(options: Demo, session: Session) -> None:
         "seed": options.seed,
         "seconds": round(time.perf_counter() - start, 2),
     }
-    session.result |= write_report(options.out, results, about)
+    session.result |= write_report(options.out, results, scene, about)
     session.print(_table(results))
+    found = "not found" if scene.similarity is None else f"found, similarity {scene.similarity:.2f}"
+    session.print(f"one shot: the {scene.thing}, shown in one photo, in another: {found}")
     session.print(f"report: {options.out / 'report.html'}")
 
 

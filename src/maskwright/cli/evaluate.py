@@ -99,6 +99,7 @@ def main(argv: list[str]) -> int:
     """Run `maskwright evaluate …` and return its exit code."""
     commands = {
         "prompted": (_main_prompted, "How good are the masks that boxes or clicks give?"),
+        "personalize": (_main_personalize, "How well are objects found again after being shown once?"),
         "video": (_main_video, "How well are objects followed through videos?"),
     }
     return dispatch("maskwright evaluate", "Measure a model or a baseline on a dataset.", commands, argv)
@@ -106,6 +107,12 @@ def main(argv: list[str]) -> int:
 
 def _main_prompted(argv: list[str]) -> int:
     return run(parse(Prompted, argv, prog=PROG), prompted)
+
+
+def _main_personalize(argv: list[str]) -> int:
+    from maskwright.cli.evaluate_personalize import main
+
+    return main(argv)
 
 
 def _main_video(argv: list[str]) -> int:

@@ -279,15 +279,9 @@ def _shown(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(session: Session, out: Path, done: Sequence[dict[str, Any]], count: int) -> None:
-    from rich.table import Table
+    from maskwright.cli.tables import score_table
 
-    table = Table("image", "object", "similarity", "predicted IoU")
-    for record in done:
-        rows = list(zip(record["categories"], record["extra"]["similarity"], record["scores"], strict=True))
-        for name, similarity, score in rows or [("absent", None, None)]:
-            values = ("" if value is None else f"{value:.3f}" for value in (similarity, score))
-            table.add_row(record["path"], name, *values)
-    session.print(table)
+    session.print(score_table(done, {"similarity": "similarity"}, "object", "absent"))
     found = sum(len(record["masks"]) for record in done)
     with_any = sum(bool(record["masks"]) for record in done)
     session.print(f"{found} found in {with_any} of {count} images: {out}")

@@ -14,6 +14,8 @@ from maskwright.data.tasks import Task
 from maskwright.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from maskwright.methods.prompt_file import PromptBook
 
 
@@ -25,7 +27,8 @@ class Segment(Common):
     pixels, or percentages of the image's sides such as 50%,50%. For several objects, or other ones in each
     image, write a --prompts file: a JSON list of prompts such as {"box": [100, 50, 400, 300]} or
     {"points": [[320, 240], [10, 10]], "labels": [1, 0]}, or an object from image names to such lists, in
-    which "*" stands for all other images.
+    which "*" stands for all other images. Or give --prompts a folder with a file for each image, such as
+    FOLDER/cup.json for cup.jpg, that holds {"clicked_points": [[320, 240]], "labels": [1], "boxes": []}.
 
     The folder gets overlays, masks and uncertainty (bright where the outline is in doubt) as PNG, and all
     masks with their scores as COCO JSON. The same command again carries on where it stopped.
@@ -39,8 +42,8 @@ class Segment(Common):
     """A box around the object: left, top, right, bottom."""
     mask: Annotated[Path | None, tyro.conf.arg(metavar="PNG")] = None
     """A rough mask of the object, as large as the image."""
-    prompts: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A JSON file of prompts, in place of --point, --box and --mask."""
+    prompts: Annotated[Path | None, tyro.conf.arg(metavar="FILE|FOLDER")] = None
+    """A JSON file of prompts, or a folder of such, one an image; in place of --point, --box and --mask."""
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")]
     """Folder for the results."""
     model: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "nano"
@@ -76,6 +79,7 @@ def main(argv: list[str]) -> int:
 def segment(options: Segment, session: Session) -> None:
     """Segment what is not finished yet, then write the labels of all that is."""
     from maskwright.cli.lossy import told_losses
+    from maskwright.cli.tables import score_table
     from maskwright.io.files import make_folder
     from maskwright.io.inputs import collect_images
     from maskwright.methods.refine.refiner import MaskRefiner, locate_refiner
@@ -83,9 +87,9 @@ def segment(options: Segment, session: Session) -> None:
     from maskwright.report.segmentation import PromptAsker, SegmentRun
     from maskwright.runtime import seed_everything
 
-    prompts = _prompts(options)
+    _check(options)
     images = collect_images(options.images)
-    prompts.check([image.name for image in images])
+    prompts = _prompts(options, [image.name for image in images])
     # Before a model is loaded, or even fetched, for nothing.
     if options.refine is not None:
         locate_refiner(options.refine)
@@ -117,23 +121,32 @@ def segment(options: Segment, session: Session) -> None:
         "labels": places,
         "images": [_shown(record) for record in done],
     }
+    session.print(score_table(done, {"uncertainty": "uncertainty"}, "prompt", "none"))
     count = sum(len(record["masks"]) for record in done)
     before = f" ({len(images) - len(pending)} were finished before)" if len(pending) < len(images) else ""
     masks = "1 mask" if count == 1 else f"{count} masks"
     session.print(f"{masks} in {len(done)} of {len(images)} images{before}: {options.out}")
 
 
-def _prompts(options: Segment) -> PromptBook:
-    from maskwright.methods.prompt_file import for_every_image, read_prompts
-    from maskwright.methods.prompting import from_flags
-
+def _check(options: Segment) -> None:
     flags = {"--point": options.point, "--box": options.box, "--mask": options.mask}
     given = [name for name, value in flags.items() if value]
+    if options.prompts is not None and given:
+        raise ConfigError(f"give either --prompts or {', '.join(given)}, not both.")
+
+
+def _prompts(options: Segment, names: Sequence[str]) -> PromptBook:
+    """The prompts of the images of these names, all of which have some."""
+    from maskwright.methods.prompt_file import for_every_image, read_prompt_folder, read_prompts
+    from maskwright.methods.prompting import from_flags
+
     if options.prompts is None:
         return for_every_image(from_flags(options.point, options.box, options.mask))
-    if given:
-        raise ConfigError(f"give either --prompts or {', '.join(given)}, not both.")
-    return read_prompts(options.prompts)
+    if options.prompts.is_dir():
+        return read_prompt_folder(options.prompts, names)
+    book = read_prompts(options.prompts)
+    book.check(names)
+    return book
 
 
 def _shown(record: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 if TYPE_CHECKING:
     from maskwright.report.evaluation_tables import TextTable
+
+
+ROWS = 100
+"""Of longer tables of scores only so many rows are shown."""
+
+
+def score_table(
+    records: Sequence[Mapping[str, Any]], names: Mapping[str, str], kind: str, nothing: str
+) -> Table:
+    """What was found in which image, and how sure it is, as rich shows it.
+
+    Args:
+        records: of `report.segmentation`, one an image.
+        names: which extra rows of theirs to show, and what to call them; the score follows.
+        kind: what the names of what was found are.
+        nothing: what stands in place of a name where an image has nothing.
+    """
+    rows: list[tuple[str, str, Sequence[float]]] = []
+    for record in records:
+        extra = record["extra"]
+        columns = [extra[name] for name in names]
+        found = list(zip(_labels(record), zip(*columns, record["scores"], strict=True), strict=True))
+        rows += [(record["path"], *row) for row in found or [(nothing, ())]]
+    table = Table("image", kind, *names.values(), "predicted IoU")
+    for path, label, values in rows[:ROWS]:
+        table.add_row(path, label, *(f"{value:.3f}" for value in values))
+    if len(rows) > ROWS:
+        table.caption = f"and {len(rows) - ROWS} more rows"
+    return table
+
+
+def _labels(record: Mapping[str, Any]) -> Sequence[str]:
+    """Categories, or the numbers of the prompts; where these have several masks, with those of the masks."""
+    if record["categories"] is not None:
+        return list(record["categories"])
+    prompts, choices = record["extra"]["prompt"], record["extra"]["choice"]
+    pairs = zip(prompts, choices, strict=True)
+    return [f"{prompt}-{choice}" if any(choices) else str(prompt) for prompt, choice in pairs]
 
 
 def rich_table(content: TextTable) -> Table:

@@ -24,8 +24,8 @@ class Following:
     """By what objects are followed."""
 
     tracker: Annotated[str, tyro.conf.arg(metavar="NAME")] = "previous-mask"
-    """copy: the first mask, unmoved; previous-mask: any model, asked with the last mask; sam2-memory: SAM 2
-    with its own memory."""
+    """copy: the first mask, unmoved; previous-mask: any model, asked with the last mask; persam, persam-f:
+    and with its looks in the first frame; sam2-memory: SAM 2 with its own memory."""
     model: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "nano"
     """A model's name (`maskwright models list`), or a checkpoint."""
     base: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH")] = None

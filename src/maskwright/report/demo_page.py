@@ -8,17 +8,21 @@ from typing import Any
 
 from maskwright.io.files import make_folder, write_bytes, write_json, write_text
 from maskwright.report.demo import Answer, PhotoResult, Picture
+from maskwright.report.demo_one_shot import OneShotScene
 from maskwright.report.html import Html, element, encode, facts, page, picture, table
 
 TITLE = "Maskwright on real photos"
 
 
-def write_report(folder: Path, results: Sequence[PhotoResult], run: Mapping[str, Any]) -> dict[str, Any]:
+def write_report(
+    folder: Path, results: Sequence[PhotoResult], scene: OneShotScene, run: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write report.html, report.json and pictures/ into `folder`.
 
     Args:
         folder: made if it is not there.
         results: one a photo.
+        scene: an object found again.
         run: what holds for the whole run: "model", "machine", "versions", "seed", "seconds".
 
     Returns:
@@ -32,9 +36,12 @@ def write_report(folder: Path, results: Sequence[PhotoResult], run: Mapping[str,
         for answer in result.answers:
             for name, shown in _files(result, answer).items():
                 write_bytes(pictures / name, encode(shown.pixels))
-    content = {**run, "photos": [_photo_record(result) for result in results]}
+    for number, shown in enumerate(scene.pictures, 1):
+        write_bytes(pictures / f"one-shot-{number}.jpg", encode(shown.pixels))
+    photos = [_photo_record(result) for result in results]
+    content = {**run, "photos": photos, "one_shot": scene.to_json()}
     write_json(folder / "report.json", content)
-    write_text(folder / "report.html", _html(results, run))
+    write_text(folder / "report.html", _html(results, scene, run))
     return content
 
 
@@ -68,7 +75,7 @@ def _photo_record(result: PhotoResult) -> dict[str, Any]:
     }
 
 
-def _html(results: Sequence[PhotoResult], run: Mapping[str, Any]) -> str:
+def _html(results: Sequence[PhotoResult], scene: OneShotScene, run: Mapping[str, Any]) -> str:
     model, machine, versions = run["model"], run["machine"], run["versions"]
     lead = (
         f"The model {model['name']} was asked about {len(results)} photos with boxes, clicks and masks. Each "
@@ -91,8 +98,31 @@ def _html(results: Sequence[PhotoResult], run: Mapping[str, Any]) -> str:
         element("code", "maskwright demo"),
         "; the same figures are in report.json, and the pictures in pictures/.",
     )
-    return page(
-        TITLE, lead, _gallery(results), facts(known), _summary(results), *map(_photo_card, results), foot
+    sections = [_gallery(results), facts(known), _summary(results), _one_shot_card(scene)]
+    return page(TITLE, lead, *sections, *map(_photo_card, results), foot)
+
+
+def _one_shot_card(scene: OneShotScene) -> Html:
+    """The object that was shown once, and the photo in which it was looked for."""
+    note = (
+        f"The {scene.thing} was shown once and looked for in another photo; what has a similarity below "
+        f"{scene.threshold:.2f} would be another thing."
+    )
+    known = {
+        "learning": f"{scene.learn_milliseconds:.0f} ms",
+        "finding": f"{scene.find_milliseconds:.0f} ms",
+    }
+    shown = [
+        picture(item.pixels, f"one shot: {item.caption}", item.caption, zoom=f"one-shot-{number}")
+        for number, item in enumerate(scene.pictures, 1)
+    ]
+    return element(
+        "section",
+        element("h2", "One shot"),
+        element("p", note, class_="soft"),
+        element("div", *shown, class_="pictures"),
+        facts(known),
+        class_="card",
     )
 
 

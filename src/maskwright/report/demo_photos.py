@@ -42,13 +42,20 @@ class DemoPhoto:
         Raises:
             FileError: when scikit-image's package no longer holds it.
         """
-        source = resources.files("skimage").joinpath("data", self.file)
-        if not source.is_file():
-            raise FileError(
-                f"scikit-image is installed without its photo {self.file}; reinstall scikit-image."
-            )
-        with resources.as_file(source) as path:
-            return Image(read_image(path).pixels, self.name)
+        return read_photo(self.file, self.name)
+
+
+def read_photo(file: str, name: str) -> Image:
+    """Read a photo of scikit-image's data folder, and call it by a name.
+
+    Raises:
+        FileError: when scikit-image's package no longer holds it.
+    """
+    source = resources.files("skimage").joinpath("data", file)
+    if not source.is_file():
+        raise FileError(f"scikit-image is installed without its photo {file}; reinstall scikit-image.")
+    with resources.as_file(source) as path:
+        return Image(read_image(path).pixels, name)
 
 
 PHOTOS = (

@@ -140,11 +140,11 @@ def test_what_cannot_be_learned_is_refused(segmenter: Segmenter) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("contrast", [True, False])
-def test_a_photo_of_one_colour(segmenter: Segmenter, method: MethodName, contrast: bool) -> None:
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_photo_of_one_colour(segmenter: Segmenter, method: MethodName, raw: bool) -> None:
     """All features are the same: nothing can be told apart, and nothing breaks."""
     even = np.full((SIDE, SIDE, 3), RED, np.uint8)
-    settings = PersonalizeSettings(method=method, contrast=contrast)
+    settings = PersonalizeSettings(method=method, raw_features=raw)
     for mask in (disc(20, 20), np.ones((SIDE, SIDE), np.bool_)):
         known = learn(segmenter, [Reference(Image(even), mask)], settings)
         assert known.vectors.isfinite().all()

@@ -21,7 +21,7 @@ from maskwright.models.guidance import Guidance
 from maskwright.models.segmenter import Segmenter
 from maskwright.types import Embedding, Image, Masks, Prompts
 
-RELEASED = PersonalizeSettings(guidance="official", contrast=False, hq="off")
+RELEASED = PersonalizeSettings(guidance="official", raw_features=True, hq="off")
 
 
 @pytest.fixture(scope="module")

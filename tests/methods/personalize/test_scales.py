@@ -138,7 +138,7 @@ def test_what_is_learned_is_the_fit_of_what_the_click_gives() -> None:
 
 def test_weights_of_several_references_are_the_mean() -> None:
     segmenter = Segmenter(tiny(SAM))
-    settings = PersonalizeSettings(method="persam-f", references="nearest", contrast=False)
+    settings = PersonalizeSettings(method="persam-f", references="nearest", raw_features=True)
     other = Reference(Image(scene((40, 40, RED), (20, 20, (0, 200, 200)))), disc(40, 40))
     both = learn(segmenter, [example(), other], settings).scales
     assert both is not None

@@ -5,7 +5,7 @@ Axes: N prompts, S scales, M masks of a prompt, h w low resolution.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -63,6 +63,11 @@ def scaled_start(
     return Pass(back, masks, decoded.iou[0, :, 1:].amax(dim=1, keepdim=True), decoded.tokens[0])
 
 
+def plain_start(segmenter: Segmenter, embedding: Embedding, prompts: Prompts, hq: HQMode) -> Pass:
+    """A first pass that nothing guides: of the three masks that with the highest predicted IoU."""
+    return _asked(segmenter, embedding, prompts, hq).best()
+
+
 def scales_of(decoded: Decoded, hq: HQMode) -> Tensor:
     """(N, S, h, w) what PerSAM-F weighs: SAM's three masks, and the HQ token's logits (of the best one)."""
     own = decoded.masks[0, :, 1:]
@@ -113,14 +118,18 @@ def _again(
     hq: HQMode,
 ) -> Pass:
     prompts = Prompts(points.points, points.labels, boxes_N4, before.own[:, 0].cpu())
+    return _asked(segmenter, embedding, prompts, hq)
+
+
+def _asked(segmenter: Segmenter, embedding: Embedding, prompts: Prompts, hq: HQMode) -> Pass:
+    """The three masks of each prompt, with the HQ token's part in them."""
     decoded = segmenter.decode_all(embedding, prompts, multimask=True)
-    plain = _plain(decoded, slice(1, None))
+    plain = replace(_plain(decoded, slice(1, None)), boxes=prompts.boxes)
     if decoded.hq is None or hq == "off":
-        return Pass(plain.own, plain.own, plain.iou, plain.tokens, boxes_N4)
+        return plain
     # One HQ map for all masks (SAM-HQ), or one for each (nano).
     extra = decoded.hq[0] if decoded.hq.shape[2] == 1 else decoded.hq[0, :, 1:]
-    masks = extra.expand_as(plain.own) if hq == "only" else plain.own + extra
-    return Pass(plain.own, masks, plain.iou, plain.tokens, boxes_N4)
+    return replace(plain, masks=extra.expand_as(plain.own) if hq == "only" else plain.own + extra)
 
 
 def _plain(decoded: Decoded, chosen: slice) -> Pass:

@@ -19,14 +19,14 @@ class PersonalizeSettings(Settings):
     method: MethodName = "persam"
     """persam (no training), persam-f (weights of the mask scales fitted on the references), or parts (the
     object's parts are looked for as well, and the mask most like the references is taken)"""
-    guidance: GuidanceMode = "bias"
+    guidance: GuidanceMode = "official"
     """persam, parts: how the decoder is told where to look, as in PerSAM's release (official) or by a bias of
     its attention"""
     hq: HQMode = "sum"
     """logits of models with an HQ token: added to SAM's (sum), alone (only) or left out (off)"""
-    contrast: bool = True
-    """compare features by how they differ from the middle between the object and its surroundings in the
-    references; PerSAM compares them as they are"""
+    raw_features: bool = False
+    """compare features as they are, as PerSAM does, and not by how they differ from the middle between the
+    object and its surroundings in the references"""
     references: ReferenceMode = "mean"
     """several references: their mean, or in each image the one that is found best (nearest)"""
     parts: Positive = 5

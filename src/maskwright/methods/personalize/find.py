@@ -98,6 +98,7 @@ def find(
     localizer: DINO | None = None,
     instances: int = 1,
     threshold: float | None = None,
+    taken: BoolArray | None = None,
 ) -> list[Found]:
     """Find objects in an image.
 
@@ -108,6 +109,7 @@ def find(
         localizer: the model whose features they were learned with, if there was one.
         instances: of each target at most.
         threshold: similarity below which a target is absent; its own by default.
+        taken: (H, W) where no target is looked for, as something else is known to be there.
 
     Returns:
         What was found, sorted by target, then instance; nothing of an absent target.
@@ -124,6 +126,9 @@ def find(
     segmenter.check(embedding)
     seen = own_features(embedding) if localizer is None else localizer.features(_photo(photo))
     searches = [_search(target, seen) for target in targets]
+    if taken is not None:
+        for search in searches:
+            search.without(taken)
     for _ in range(instances):
         active = [search for search in searches if not search.ended]
         if not active:

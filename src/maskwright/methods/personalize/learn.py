@@ -42,6 +42,7 @@ def learn(
     *,
     name: str = "object",
     localizer: DINO | None = None,
+    embeddings: Sequence[Embedding] | None = None,
 ) -> Target:
     """Learn an object from one or more references.
 
@@ -51,6 +52,7 @@ def learn(
         settings: how; see `PersonalizeSettings`.
         name: of the object, for messages and labels.
         localizer: another model whose features say where the object is.
+        embeddings: the model's of the references' images, if they are there already.
 
     Raises:
         InputError: no reference, or hq="only" for a model without an HQ token.
@@ -60,10 +62,10 @@ def learn(
     how = settings or PersonalizeSettings()
     if how.hq == "only" and not segmenter.model.has_hq:
         raise InputError(f"hq is 'only', but {segmenter.name} has no HQ token: give 'off', or another model.")
-    embeddings = [segmenter.embed(reference.image) for reference in references]
+    embeddings = embeddings or [segmenter.embed(reference.image) for reference in references]
     own = [own_features(embedding) for embedding in embeddings]
     seen = own if localizer is None else [localizer.features(reference.image) for reference in references]
-    center = _center(seen, references) if how.contrast else torch.zeros(len(seen[0].values))
+    center = torch.zeros(len(seen[0].values)) if how.raw_features else _center(seen, references)
     maps = [found.centered(center) for found in seen]
     objects = _objects(maps, references)
     everything = torch.cat(objects)

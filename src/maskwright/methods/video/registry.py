@@ -11,6 +11,14 @@ from maskwright.methods.video.tracker import Tracker
 TRACKERS: dict[str, tuple[str, str]] = {
     "copy": ("maskwright.methods.video.simple:Copy", "the first mask, unmoved: the baseline"),
     "previous-mask": ("maskwright.methods.video.simple:PreviousMask", "any model, asked with the last mask"),
+    "persam": (
+        "maskwright.methods.video.persam:PerSAM",
+        "any model, by the last mask and the object's looks",
+    ),
+    "persam-f": (
+        "maskwright.methods.video.persam:PerSAMF",
+        "persam, its mask scales fitted on the first frame",
+    ),
     "sam2-memory": ("maskwright.methods.video.memory:SAM2Memory", "SAM 2 with its own memory of the video"),
 }
 """Name: module and class, and one line of help."""
