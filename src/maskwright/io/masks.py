@@ -109,14 +109,14 @@ def read_object(path: str | os.PathLike[str]) -> BoolArray:
     with open_image(path) as opened:
         if opened.header.format != "JPEG":
             return read_mask(path, threshold=0)
-        values = opened.stored()
+        values = opened.stored().astype(np.int32)  # a JPEG's, so 0 to 255
     grey = values if values.ndim == 2 else values.max(axis=2)
     level = int(grey.max())
     shades = (grey > level / 4) & (grey < level * 3 / 4)
     if shades.mean() > JPEG_SHADES:
         message = "is a JPEG with many shades, where a mask has two values; save the mask as PNG"
         raise MaskError(f"{shown(path)} {message}.")
-    return np.asarray(2 * grey.astype(np.int32) > level)
+    return np.asarray(2 * grey > level)
 
 
 def write_mask(path: str | os.PathLike[str], mask: BoolArray) -> None:
