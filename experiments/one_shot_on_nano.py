@@ -36,7 +36,7 @@ METHODS = {
     "PerSAM-F, HQ": "--fit",
     "parts": "--method parts --hq off",
     "parts, HQ": "--method parts",
-    "PerSAM, HQ, official guidance": "--guidance official",
+    "PerSAM, HQ, guidance as a bias": "--guidance bias",
     "PerSAM, HQ, features as they are": "--raw-features",
 }
 PAIRS = (
@@ -45,7 +45,9 @@ PAIRS = (
     ("PerSAM-F, HQ", "PerSAM-F"),
     ("parts, HQ", "parts"),
     ("parts, HQ", "PerSAM, HQ"),
-    ("PerSAM, HQ", "PerSAM, HQ, official guidance"),
+    ("parts, HQ", "center click"),
+    ("parts, HQ", "most certain mask"),
+    ("PerSAM, HQ", "PerSAM, HQ, guidance as a bias"),
     ("PerSAM, HQ", "PerSAM, HQ, features as they are"),
 )
 """What is compared: the first minus the second."""
@@ -190,8 +192,8 @@ was never trained for this. The object is taken to be there. Written by
 mIoU and mAcc are over objects, each over the pixels of its photos, as PerSAM's release counts; the others are
 means over photos, with 95 % intervals by bootstrap over objects. "HQ" adds the HQ token's logits in the
 second and third pass; "features as they are" compares features without taking away the middle between object
-and surroundings. The baselines are not shown the reference: a click at the photo's centre, and the mask in which
-nano believes most among those of a grid of clicks.
+and surroundings. The baselines are not shown the reference: a click at the photo's centre, and the mask in
+which nano believes most among those of a grid of clicks.
 """
 
 

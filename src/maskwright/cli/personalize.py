@@ -101,6 +101,7 @@ def personalize(options: Personalize, session: Session) -> None:
     from maskwright.runtime import seed_everything
 
     _check(options)
+    _check_values(options)
     inputs = [str(options.objects / "Images")] if options.objects else options.images
     images = collect_images(inputs) if inputs else []
     seed_everything(options.seed)
@@ -163,6 +164,22 @@ def _check(options: Personalize) -> None:
         )
 
 
+def _check_values(options: Personalize) -> None:
+    """Refuse values that cannot be, and those of options that are not in use.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    if options.name != Personalize.name and (options.load or options.objects):
+        raise ConfigError("--name goes with --reference: other objects have their names.")
+    if options.reference_index != Personalize.reference_index and not options.objects:
+        raise ConfigError("--reference-index goes with --objects.")
+    if options.instances < 1:
+        raise ConfigError(f"--instances is at least 1, not {options.instances}.")
+    if options.threshold is not None and not -1 <= options.threshold <= 1:
+        raise ConfigError(f"--threshold is a similarity, -1 to 1, not {options.threshold}.")
+
+
 def _targets(
     options: Personalize, segmenter: Segmenter, localizer: DINO | None, session: Session
 ) -> dict[str, list[Target]]:
@@ -186,7 +203,7 @@ def _targets(
 
 def _references(options: Personalize, segmenter: Segmenter) -> list[Reference]:
     from maskwright.io.images import read_image
-    from maskwright.io.masks import read_mask
+    from maskwright.io.masks import read_object
     from maskwright.methods.personalize.reference import Reference
     from maskwright.methods.prompting import from_flags, to_prompts
     from maskwright.types import Geometry
@@ -199,16 +216,16 @@ def _references(options: Personalize, segmenter: Segmenter) -> list[Reference]:
         box = to_prompts([from_flags((), text, None)], geometry, model.low_res)
         known.append(Reference.from_prompts(segmenter, photo, box))
     for image, mask in options.reference_scribble:
-        known.append(Reference.from_scribble(segmenter, image, read_mask(mask, threshold=0)))
+        known.append(Reference.from_scribble(segmenter, image, read_object(mask)))
     return known
 
 
 def _masked(image: Path, mask: Path) -> Reference:
     from maskwright.io.images import read_image
-    from maskwright.io.masks import read_mask
+    from maskwright.io.masks import read_object
     from maskwright.methods.personalize.reference import Reference
 
-    return Reference(read_image(image), read_mask(mask, threshold=0))
+    return Reference(read_image(image), read_object(mask))
 
 
 def _find(

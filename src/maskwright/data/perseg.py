@@ -8,7 +8,7 @@ from maskwright.data.files import Pair, PairedFiles, check_same_size, list_photo
 from maskwright.data.segments import split_labels
 from maskwright.errors import DatasetError
 from maskwright.io.images import read_image
-from maskwright.io.masks import read_mask
+from maskwright.io.masks import read_object
 from maskwright.types import Sample
 
 TREE = """\
@@ -51,7 +51,7 @@ class PerSeg(PairedFiles):
         """Decode item `index`."""
         pair = self.pairs[index]
         image = read_image(pair.image)
-        mask = read_mask(pair.mask, threshold=0)
+        mask = read_object(pair.mask)
         check_same_size(pair, image, mask.shape)
         masks, ids = split_labels(mask.astype("int32"), leave_out=(0,))
         return Sample(image, masks, ids, str(pair.mask), categories=(pair.image.parent.name,) * len(ids))

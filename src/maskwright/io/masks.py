@@ -21,6 +21,8 @@ from maskwright.types import BoolArray
 
 LabelMap = npt.NDArray[np.int32]
 
+JPEG_SHADES = 0.1
+"""Share of pixels between the two values that compression may leave in a mask: more makes it a photo."""
 _MAX_STACK = 2_000_000_000
 _TIFF = (".tif", ".tiff")
 
@@ -90,6 +92,31 @@ def read_mask(
         )
         raise MaskError(f"{shown(path)} {message}.")
     return np.asarray(grey != 0)
+
+
+def read_object(path: str | os.PathLike[str]) -> BoolArray:
+    """Read where an object is from a mask of any encoding: every value, palette index or colour but 0.
+
+    Of a JPEG, whose compression changes values, it is what is more than half as bright as the brightest.
+
+    Returns:
+        (H, W) bool, turned upright.
+
+    Raises:
+        ImageError: when the file cannot be read.
+        MaskError: when it holds several colours, such as a photo, or transparent parts.
+    """
+    with open_image(path) as opened:
+        if opened.header.format != "JPEG":
+            return read_mask(path, threshold=0)
+        values = opened.stored().astype(np.int32)  # a JPEG's, so 0 to 255
+    grey = values if values.ndim == 2 else values.max(axis=2)
+    level = int(grey.max())
+    shades = (grey > level / 4) & (grey < level * 3 / 4)
+    if shades.mean() > JPEG_SHADES:
+        message = "is a JPEG with many shades, where a mask has two values; save the mask as PNG"
+        raise MaskError(f"{shown(path)} {message}.")
+    return np.asarray(2 * grey > level)
 
 
 def write_mask(path: str | os.PathLike[str], mask: BoolArray) -> None:

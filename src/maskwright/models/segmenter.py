@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Self, overload
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from maskwright.data.tasks import TASKS, Task, task_id
 from maskwright.debug import debug, shapes
@@ -214,6 +214,18 @@ class Segmenter:
         rows = self._rows(embedding, prompts, _Asked(multimask, "sum", None, guidance), Decoded.parts)
         return Decoded(*(torch.stack(part)[None] for part in zip(*rows, strict=True)))
 
+    def check(self, embedding: Embedding) -> None:
+        """Refuse what another model made of an image.
+
+        Raises:
+            InputError: naming the image and both models.
+        """
+        if embedding.model != self.signature:
+            raise InputError(
+                f"the embedding of {embedding.source} was made by {embedding.model}, "
+                f"not by {self.signature}; embed the image again."
+            )
+
     def task_number(self, task: Task | int | None) -> int | None:
         """The number of a task for this model; None for None.
 
@@ -247,11 +259,7 @@ class Segmenter:
     @torch.no_grad()
     def _rows(self, embedding: Embedding, prompts: Prompts, how: _Asked, keep: _Keep) -> list[_Row]:
         """What `keep` takes of each prompt's answer."""
-        if embedding.model != self.signature:
-            raise InputError(
-                f"the embedding of {embedding.source} was made by {embedding.model}, "
-                f"not by {self.signature}; embed the image again."
-            )
+        self.check(embedding)
         check_prompts(prompts, embedding.geometry, self.model.low_res)
         features = embedding.features.map(lambda part: part.to(self.device))
         answers: dict[int, _Row] = {}
@@ -363,7 +371,7 @@ class Segmenter:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
-def weights_digest(model: MaskModel) -> str:
+def weights_digest(model: nn.Module) -> str:
     """A short hash of the first numbers of every tensor: cheap, and different after any training."""
     with torch.no_grad():
         heads = [tensor.flatten()[:16].float() for tensor in model.state_dict().values()]

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from maskwright.errors import InputError
 from maskwright.methods.personalize.dino import DINO
-from maskwright.methods.personalize.find import Found, find
+from maskwright.methods.personalize.find import Found, check_target, find
 from maskwright.methods.personalize.target import Target
 from maskwright.models.segmenter import Segmenter
 from maskwright.report.segmentation import Answer
@@ -27,6 +28,9 @@ class TargetAsker:
         instances: of each at most.
         threshold: similarity below which an object is absent; None: as each says.
         localizer: as they were learned with.
+
+    Raises:
+        InputError: an object was learned with another model or localizer.
     """
 
     segmenter: Segmenter
@@ -34,6 +38,11 @@ class TargetAsker:
     instances: int = 1
     threshold: float | None = None
     localizer: DINO | None = None
+
+    def __post_init__(self) -> None:
+        # Once for the run, not for each of its images.
+        for target in self._all():
+            check_target(self.segmenter, target, self.localizer)
 
     def described(self) -> dict[str, Any]:
         """Model, objects and how they are looked for."""
@@ -50,12 +59,15 @@ class TargetAsker:
         return list(self.targets)
 
     def ask(self, name: str, image: Image) -> Answer:
-        """All objects that are in the image."""
-        targets = self.targets
+        """All objects that are in the image.
+
+        Raises:
+            InputError: nothing is looked for in the folder of this image.
+        """
         found = find(
             self.segmenter,
             image,
-            targets[Path(name).parent.name] if isinstance(targets, Mapping) else targets,
+            self._wanted(name),
             localizer=self.localizer,
             instances=self.instances,
             threshold=self.threshold,
@@ -72,6 +84,14 @@ class TargetAsker:
         return Answer(
             masks, _prompts(found), names=names, rows={"similarity": tuple(one.similarity for one in found)}
         )
+
+    def _wanted(self, name: str) -> Sequence[Target]:
+        if not isinstance(self.targets, Mapping):
+            return self.targets
+        folder = Path(name).parent.name
+        if folder not in self.targets:
+            raise InputError(f"{name} is in no object's own folder: move it there, or take it away.")
+        return self.targets[folder]
 
     def _none(self, image: Image) -> Masks:
         model = self.segmenter.model

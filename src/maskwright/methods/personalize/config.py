@@ -19,7 +19,7 @@ class PersonalizeSettings(Settings):
     method: MethodName = "persam"
     """persam (no training), persam-f (weights of the mask scales fitted on the references), or parts (the
     object's parts are looked for as well, and the mask most like the references is taken)"""
-    guidance: GuidanceMode = "bias"
+    guidance: GuidanceMode = "official"
     """persam, parts: how the decoder is told where to look, as in PerSAM's release (official) or by a bias of
     its attention"""
     hq: HQMode = "sum"

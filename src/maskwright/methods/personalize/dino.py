@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from maskwright.errors import InputError, OfflineError, WeightsError
 from maskwright.methods.personalize.features import FeatureMap
+from maskwright.models.segmenter import weights_digest
 from maskwright.runtime import choose_device
 from maskwright.types import Geometry, Image
 
@@ -30,12 +31,12 @@ class DINO:
 
     Args:
         net: the model; it is set to evaluation mode.
-        name: as it was asked for; a target remembers it.
+        name: as it was asked for, for messages.
         device: auto, cpu, cuda, mps.
     """
 
     def __init__(self, net: PreTrainedModel, name: str, device: str = "auto") -> None:
-        self.name = name
+        self.signature = f"{name}:{weights_digest(net)}"
         self.device = choose_device(device).value
         self.net: Any = net.eval().to(self.device)
         patch = int(net.config.patch_size)
@@ -53,22 +54,24 @@ class DINO:
         """
         from transformers import AutoConfig, AutoModel
 
-        here = offline or Path(name_or_path).is_dir()
-        try:
-            config = AutoConfig.from_pretrained(name_or_path, local_files_only=here)
-            if config.model_type not in MODEL_TYPES:
-                raise InputError(
-                    f"{name_or_path} is a {config.model_type}, no DINO: give one of "
-                    "facebook/dinov2-small, -base, -large, or a DINOv3 ViT."
-                )
-            net = AutoModel.from_pretrained(
-                name_or_path, config=config, local_files_only=here, use_safetensors=True
+        config = _fetch(AutoConfig, name_or_path, offline)
+        if config.model_type not in MODEL_TYPES:
+            raise InputError(
+                f"{name_or_path} is a {config.model_type}, no DINO: give one of "
+                "facebook/dinov2-small, -base, -large, or a DINOv3 ViT."
             )
-        except OSError as error:
-            line = " ".join(str(error).split())[:200]
-            if here and Path(name_or_path).is_dir():
-                raise WeightsError(f"{name_or_path}: {line}") from error
-            raise OfflineError(f"{name_or_path} is not here and could not be fetched: {line}") from error
+        net, told = _fetch(
+            AutoModel,
+            name_or_path,
+            offline,
+            config=config,
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+        if missing := sorted(told["missing_keys"]):
+            # transformers would draw them at random and only warn.
+            raise WeightsError(f"{name_or_path} lacks {len(missing)} tensors: {', '.join(missing[:5])}.")
         return cls(net, name_or_path, device)
 
     @torch.no_grad()
@@ -81,3 +84,17 @@ class DINO:
         # The patches are the last tokens; before them are the image's own and registers.
         patches = tokens_BTC[0, -(self.cells**2) :].T.unflatten(1, (self.cells, self.cells))
         return FeatureMap(patches.float().cpu(), Geometry(image.size, self.side, "stretch"))
+
+
+def _fetch(kind: Any, name_or_path: str, offline: bool, **options: Any) -> Any:  # noqa: ANN401
+    """What transformers makes of a folder or hub id, with our errors."""
+    folder = Path(name_or_path).is_dir()
+    try:
+        # Said outright, for otherwise transformers asks whether to run the code that a folder may hold.
+        options |= {"local_files_only": offline or folder, "trust_remote_code": False}
+        return kind.from_pretrained(name_or_path, **options)
+    except Exception as error:  # a damaged file can raise anything
+        line = " ".join(str(error).split())[:200]
+        if isinstance(error, OSError) and not folder:
+            raise OfflineError(f"{name_or_path} is not here and could not be fetched: {line}") from error
+        raise WeightsError(f"{name_or_path} cannot be read as a DINO: {line}") from error

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 SAME = 0.8
 """IoU from which on two masks are of the same instance (PerSAM's script for several objects)."""
 
+SCALES = 3
+"""Masks of different scale that a SAM gives for an ambiguous prompt."""
+
 
 @dataclass(frozen=True, eq=False)
 class Found:
@@ -112,14 +115,15 @@ def find(
         What was found, sorted by target, then instance; nothing of an absent target.
 
     Raises:
-        InputError: a target of another model or localizer, or no instances are asked for.
+        InputError: a target or an embedding of another model or localizer, or no instances are asked for.
     """
     if instances < 1:
         raise InputError(f"at least one instance is looked for, not {instances}.")
     for target in targets:
-        _check(segmenter, target, localizer)
+        check_target(segmenter, target, localizer)
     photo = image if isinstance(image, Embedding) else to_image(image)
     embedding = photo if isinstance(photo, Embedding) else segmenter.embed(photo)
+    segmenter.check(embedding)
     seen = own_features(embedding) if localizer is None else localizer.features(_photo(photo))
     searches = [_search(target, seen) for target in targets]
     if taken is not None:
@@ -142,14 +146,27 @@ def best_similarity(
     return _one_each(segmenter, embedding, [_search(target, seen)])[0].similarity
 
 
-def _check(segmenter: Segmenter, target: Target, localizer: DINO | None) -> None:
+def check_target(segmenter: Segmenter, target: Target, localizer: DINO | None) -> None:
+    """Refuse a target that was learned with another model or localizer.
+
+    Raises:
+        InputError: naming it.
+    """
     if target.model != segmenter.digest:
         raise InputError(
             f"{target.name!r} was learned with another model than {segmenter.name}: give the model it was "
             "learned with, or learn it again from its references."
         )
-    given = None if localizer is None else localizer.name
-    if target.localizer != given:
+    masks = SCALES + (segmenter.model.has_hq and target.settings.hq != "off")
+    if target.scales is not None and len(target.scales) != masks:
+        raise InputError(
+            f"{target.name!r} has weights of {len(target.scales)} scales, but {segmenter.name} gives "
+            f"{masks}: learn it again from its references."
+        )
+    given = None if localizer is None else localizer.signature
+    # What it is called does not matter, such as the path of a folder; its weights do.
+    wanted, have = (name and name.rpartition(":")[2] for name in (target.localizer, given))
+    if wanted != have:
         raise InputError(
             f"{target.name!r} was learned with features of {target.localizer or 'the model itself'}, not of "
             f"{given or 'the model itself'}: give the same."

@@ -55,11 +55,13 @@ def learn(
         embeddings: the model's of the references' images, if they are there already.
 
     Raises:
-        InputError: no reference.
+        InputError: no reference, or hq="only" for a model without an HQ token.
     """
     if not references:
         raise InputError("an object is learned from at least one reference: an image with a mask.")
     how = settings or PersonalizeSettings()
+    if how.hq == "only" and not segmenter.model.has_hq:
+        raise InputError(f"hq is 'only', but {segmenter.name} has no HQ token: give 'off', or another model.")
     embeddings = embeddings or [segmenter.embed(reference.image) for reference in references]
     own = [own_features(embedding) for embedding in embeddings]
     seen = own if localizer is None else [localizer.features(reference.image) for reference in references]
@@ -77,7 +79,7 @@ def learn(
     target = Target(
         name,
         segmenter.digest,
-        None if localizer is None else localizer.name,
+        None if localizer is None else localizer.signature,
         how,
         torch.cat(_objects(own, references)).mean(dim=0),
         center,
@@ -144,4 +146,5 @@ def _threshold(
         best_similarity(segmenter, reference.image, embedding, target, localizer)
         for reference, embedding in zip(references, embeddings, strict=True)
     ]
-    return ALIKE * min(found)
+    lowest = min(found)
+    return lowest - (1 - ALIKE) * abs(lowest)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import ClusterError, kmeans2
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -19,13 +19,21 @@ COMPARED = 128
 
 
 def prototypes(features_FC: Tensor, count: int, seed: int = 0) -> Tensor:
-    """(K, C) mean vectors of the parts into which k-means cuts an object's features (K at most F)."""
-    count = min(count, len(features_FC))
+    """(K, C) mean vectors of the parts into which k-means cuts an object's features.
+
+    K is at most `count`, and less where the features do not fall into as many parts.
+    """
+    values = features_FC.double().numpy()
+    count = min(count, len(np.unique(values, axis=0)))
     if count == 1:
         return features_FC.mean(dim=0, keepdim=True)
-    values = features_FC.double().numpy()
-    centres, part_F = kmeans2(values, count, minit="++", seed=np.random.default_rng(seed))
-    return torch.tensor(centres[np.unique(part_F)], dtype=torch.float32)
+    random = np.random.default_rng(seed)
+    try:
+        centres, _ = kmeans2(values, count, minit="++", missing="raise", seed=random)
+    except ClusterError:
+        # A part was left with no feature at all.
+        return prototypes(features_FC, count - 1, seed)
+    return torch.tensor(centres, dtype=torch.float32)
 
 
 def earth_mover(features_FC: Tensor, others_GC: Tensor) -> float:

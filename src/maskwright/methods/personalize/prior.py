@@ -31,11 +31,6 @@ class Prior:
     cells: Tensor
     full: Tensor
 
-    @property
-    def peak(self) -> float:
-        """The highest similarity."""
-        return float(self.full.max())
-
     def without(self, taken_HW: BoolArray) -> Prior:
         """The same with a part of the image taken: no target is there any more."""
         full = self.full.clone()
@@ -81,7 +76,8 @@ def guidance_of(
         side: cells of the model's grid along each side.
         mode: see `models.guidance.Guidance`.
     """
-    standard = (prior.full - prior.full.mean()) / prior.full.std().clamp(min=1e-6)
+    spread = prior.full.std(correction=min(1, prior.full.numel() - 1)).clamp(min=1e-6)
+    standard = (prior.full - prior.full.mean()) / spread
     if mode == "official":
         grid = F.interpolate(standard[None, None], (side, side), mode="bilinear", align_corners=False)[0]
         return Guidance(grid.sigmoid(), target_C[None], mode)

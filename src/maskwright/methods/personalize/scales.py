@@ -85,10 +85,14 @@ def _slope(logits_P: FloatArray, mask_P: BoolArray, sign_P: FloatArray, balance_
 def fit_resolution(
     logits_Shw: Tensor, geometry: Geometry, mask_HW: BoolArray
 ) -> tuple[FloatArray, BoolArray]:
-    """Scales and mask at the same, moderate size, flat: (S, P) and (P,)."""
+    """Scales and mask at the same, moderate size, flat: (S, P) and (P,).
+
+    The mask is what it covers by half, or where it covers most, if it is that small.
+    """
     height, width = geometry.size
     shrink = min(1.0, FIT_SIDE / max(height, width))
     size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
     small = Geometry(size, geometry.side, geometry.resize)
-    target = F.interpolate(torch.tensor(mask_HW)[None, None].float(), size, mode="area")[0, 0] >= 0.5
-    return small.to_image(logits_Shw).flatten(1).numpy(), target.flatten().numpy()
+    covered = F.interpolate(torch.tensor(mask_HW)[None, None].float(), size, mode="area").flatten()
+    target = covered >= min(0.5, float(covered.max()))
+    return small.to_image(logits_Shw).flatten(1).numpy(), target.numpy()

@@ -30,7 +30,8 @@ class Target:
     Args:
         name: of the object.
         model: digest of the weights of the model.
-        localizer: name of the model whose features say where the object is, or None for the model itself.
+        localizer: signature (name and digest) of the model whose features say where the object is; None: the
+            model itself.
         settings: with which it was learned.
         embedding: (C,) mean of the model's features over the object.
         center: (D,) from where features are compared to find the object, in the localizer's terms.
@@ -100,11 +101,10 @@ class Target:
             raise WeightsError(
                 f"{shown(path)} is no personalised object; `maskwright personalize … --save FILE` makes one."
             )
-        if metadata.get("version") != str(VERSION):
-            raise WeightsError(
-                f"{shown(path)} was written by a later version (format {metadata.get('version')}): update "
-                "Maskwright."
-            )
+        version = metadata.get("version", "")
+        if version != str(VERSION):
+            message = f"was written by another version (format {version}, not {VERSION}): update Maskwright"
+            raise WeightsError(f"{shown(path)} {message}.")
         try:
             return _read(weights.tensors, metadata)
         except (KeyError, ValueError) as error:
@@ -113,21 +113,30 @@ class Target:
 
 def _read(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Target:
     parts = sorted((key for key in tensors if key.startswith("parts.")), key=lambda key: int(key[6:]))
+    settings = PersonalizeSettings.model_validate_json(metadata["settings"])
     embedding, center, vectors, cells = (tensors[name].float() for name in TENSORS)
-    widths = {center.shape[-1], vectors.shape[-1], cells.shape[-1]}
-    if (embedding.ndim, center.ndim, vectors.ndim, cells.ndim) != (1, 1, 2, 2) or len(widths) > 1:
+    rows = [vectors, cells, *(tensors[key] for key in parts)]
+    fits = embedding.ndim == center.ndim == 1 and all(part.shape[1:] == center.shape for part in rows)
+    scales = tensors["scales"].float() if settings.method == "persam-f" else None
+    flat = scales is None or scales.ndim == 1
+    if not fits or not flat or not all(len(part) for part in rows):
         raise ValueError("its tensors have other shapes than those of an object")
     localizer: Any = json.loads(metadata["localizer"])
+    if not isinstance(localizer, str | None):
+        raise ValueError("its localizer has no name")
+    threshold = float(metadata["threshold"])
+    if bool(parts) != (settings.method == "parts") or not -2 <= threshold <= 1:
+        raise ValueError(f"its parts or its threshold {threshold} are none of method {settings.method!r}")
     return Target(
         metadata["name"],
         metadata["model"],
         localizer,
-        PersonalizeSettings.model_validate_json(metadata["settings"]),
+        settings,
         embedding,
         center,
         vectors,
         tuple(tensors[key].float() for key in parts),
         cells,
-        tensors.get("scales"),
-        float(metadata["threshold"]),
+        scales,
+        threshold,
     )
