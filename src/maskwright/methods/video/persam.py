@@ -41,8 +41,8 @@ ABSENT = np.float32(-10)
 STAYS = 0.7
 """Of an object that was in sight, what is less similar than this share of its threshold is something else.
 
-With nano on DAVIS 2016, about a third of what is followed into other videos is noticed so, and no true mask is
-lost (at 0.85: half, and one in forty)."""
+With nano on DAVIS 2016, about a third of what is followed into other videos is noticed so, and no true mask
+is lost (at 0.85: half, and one in forty)."""
 
 
 class PerSAM:
