@@ -110,13 +110,13 @@ def read_object(path: str | os.PathLike[str]) -> BoolArray:
         if opened.header.format != "JPEG":
             return read_mask(path, threshold=0)
         values = opened.stored()
-    grey = values if values.ndim == 2 else values.max(axis=2)
+    grey: npt.NDArray[np.int32] = (values if values.ndim == 2 else values.max(axis=2)).astype(np.int32)
     level = int(grey.max())
     shades = (grey > level / 4) & (grey < level * 3 / 4)
     if shades.mean() > JPEG_SHADES:
         message = "is a JPEG with many shades, where a mask has two values; save the mask as PNG"
         raise MaskError(f"{shown(path)} {message}.")
-    return np.asarray(2 * grey.astype(np.int32) > level)
+    return np.asarray(2 * grey > level)
 
 
 def write_mask(path: str | os.PathLike[str], mask: BoolArray) -> None:
