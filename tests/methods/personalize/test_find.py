@@ -98,6 +98,16 @@ def assert_same(first: list[Found], second: list[Found]) -> None:
         assert torch.equal(one.points, other.points)
 
 
+def test_what_is_taken_is_not_found(segmenter: Segmenter) -> None:
+    known, photo = target(segmenter), scene((12, 12, RED), (50, 50, RED))
+    for x, other in ((12, 50), (50, 12)):
+        found = find(segmenter, photo, [known], instances=3, taken=disc(x, x))
+        assert [overlap(one.mask, disc(other, other)) > 0.9 for one in found] == [True]
+    assert find(segmenter, photo, [known], taken=disc(12, 12) | disc(50, 50)) == []
+    with pytest.raises(InputError, match=r"taken must have shape \(64, 64\)"):
+        find(segmenter, photo, [known], taken=disc(12, 12)[:5])
+
+
 def test_no_targets_are_no_trouble(segmenter: Segmenter) -> None:
     assert find(segmenter, scene(), []) == []
 

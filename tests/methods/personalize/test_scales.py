@@ -48,15 +48,15 @@ def problem(scales: int, spread: float, share: float = 0.3) -> tuple[FloatArray,
     return (sign * rng.random((scales, 1)) * spread + noise).astype(np.float32), mask
 
 
-@pytest.mark.parametrize(("scales", "spread"), [(3, 4.0), (4, 15.0)])
-def test_a_thousand_steps_end_where_autograd_does(scales: int, spread: float) -> None:
+@pytest.mark.parametrize(("scales", "spread", "steps"), [(3, 4.0, 1000), (4, 15.0, 300)])
+def test_all_steps_end_where_autograd_does(scales: int, spread: float, steps: int) -> None:
     logits, mask = problem(scales, spread)
-    expected = by_autograd(logits, mask, 1000)
-    found = fit_scales(logits, mask)
+    expected = by_autograd(logits, mask, steps)
+    found = fit_scales(logits, mask, steps)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-4)
     assert found.sum() == pytest.approx(1, abs=1e-5)
-    assert np.abs(found - 1 / scales).max() > 0.02
+    assert np.abs(found - 1 / scales).max() > 0.01
 
 
 @pytest.mark.parametrize(("spread", "share"), [(200.0, 0.3), (1e-3, 0.3), (5.0, 0.0), (5.0, 1.0), (0.0, 0.5)])

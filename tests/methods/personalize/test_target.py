@@ -57,7 +57,7 @@ def test_it_says_what_decides() -> None:
     target = learn(blobs(), [example()])
     others = [
         replace(target, threshold=0.1),
-        replace(target, settings=PersonalizeSettings(guidance="bias")),
+        replace(target, settings=PersonalizeSettings(references="nearest")),
         replace(target, vectors=target.vectors + 1e-6),
         replace(target, model="another"),
         replace(target, localizer="dino:1"),

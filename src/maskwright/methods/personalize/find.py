@@ -23,7 +23,7 @@ from maskwright.methods.personalize.prior import Prior, guidance_of, locate, sta
 from maskwright.methods.personalize.target import Target
 from maskwright.metrics.regions import iou
 from maskwright.models.preprocess import ImageLike, to_image
-from maskwright.types import BoolArray, Embedding, Image, Masks, Prompts
+from maskwright.types import BoolArray, Embedding, Image, Masks, Prompts, check_shape
 
 if TYPE_CHECKING:
     from maskwright.methods.personalize.dino import DINO
@@ -115,7 +115,8 @@ def find(
         What was found, sorted by target, then instance; nothing of an absent target.
 
     Raises:
-        InputError: a target or an embedding of another model or localizer, or no instances are asked for.
+        InputError: a target or an embedding of another model or localizer, no instances are asked for, or
+            `taken` has another shape than the image.
     """
     if instances < 1:
         raise InputError(f"at least one instance is looked for, not {instances}.")
@@ -127,6 +128,7 @@ def find(
     seen = own_features(embedding) if localizer is None else localizer.features(_photo(photo))
     searches = [_search(target, seen) for target in targets]
     if taken is not None:
+        check_shape("taken", taken, embedding.geometry.size)
         for search in searches:
             search.without(taken)
     for _ in range(instances):
