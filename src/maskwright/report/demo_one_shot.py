@@ -14,11 +14,11 @@ from maskwright.methods.personalize.reference import Reference
 from maskwright.models.prompts import make_prompts
 from maskwright.models.segmenter import Segmenter
 from maskwright.report.demo import SIDE, Picture
-from maskwright.report.demo_photos import PHOTOS, DemoPhoto, read_photo
+from maskwright.report.demo_photos import MOTORCYCLE, DemoPhoto, read_photo
 from maskwright.report.overlay import draw
 from maskwright.types import Geometry, Image
 
-REFERENCE, TEST = "motorcycle_left.png", "motorcycle_right.png"
+TEST = "motorcycle_right.png"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class OneShotScene:
         """For report.json, without the pictures."""
         return {
             "thing": self.thing,
-            "reference": REFERENCE,
+            "reference": MOTORCYCLE.file,
             "test": TEST,
             "threshold": round(self.threshold, 4),
             "similarity": None if self.similarity is None else round(self.similarity, 4),
@@ -59,7 +59,7 @@ def run_one_shot(segmenter: Segmenter) -> OneShotScene:
     Raises:
         FileError: a photo cannot be read.
     """
-    photo = next(photo for photo in PHOTOS if photo.file == REFERENCE)
+    photo = MOTORCYCLE
     start = time.perf_counter()
     reference = _reference(segmenter, photo)
     target = learn(segmenter, [reference], name=photo.thing)

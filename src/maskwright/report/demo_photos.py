@@ -58,6 +58,20 @@ def read_photo(file: str, name: str) -> Image:
         return Image(read_image(path).pixels, name)
 
 
+MOTORCYCLE = DemoPhoto(
+    name="motorcycle",
+    file="motorcycle_left.png",
+    thing="motorcycle",
+    box=(90, 42, 686, 440),
+    click=(400, 215),
+    clicks=(((200, 380), 1), ((650, 340), 1), ((380, 470), 0)),
+    parts={
+        "front wheel": (510, 290, 686, 440),
+        "rear wheel": (120, 238, 282, 404),
+        "lamp": (504, 121, 566, 190),
+    },
+)
+"""Left of a pair of photos, for the one-shot scene, too."""
 PHOTOS = (
     DemoPhoto(
         name="coffee",
@@ -94,17 +108,5 @@ PHOTOS = (
             "shuttle": (354, 0, 472, 286),
         },
     ),
-    DemoPhoto(
-        name="motorcycle",
-        file="motorcycle_left.png",
-        thing="motorcycle",
-        box=(90, 42, 686, 440),
-        click=(400, 215),
-        clicks=(((200, 380), 1), ((650, 340), 1), ((380, 470), 0)),
-        parts={
-            "front wheel": (510, 290, 686, 440),
-            "rear wheel": (120, 238, 282, 404),
-            "lamp": (504, 121, 566, 190),
-        },
-    ),
+    MOTORCYCLE,
 )

@@ -10,15 +10,16 @@ from maskwright.methods.settings import Positive
 from maskwright.models.guidance import GuidanceMode
 from maskwright.types import HQMode
 
-MethodName = Literal["persam", "persam-f", "parts"]
+MethodName = Literal["persam", "persam-f", "parts", "match"]
 
 
 class PersonalizeSettings(Settings):
     """How an object is learned from its references."""
 
     method: MethodName = "persam"
-    """persam (no training), persam-f (weights of the mask scales fitted on the references), or parts (the
-    object's parts are looked for as well, and the mask most like the references is taken)"""
+    """persam (no training), persam-f (weights of the mask scales fitted on the references), parts (the
+    object's parts are looked for as well, and the mask most like the references is taken), or match (the
+    same, among the masks of a grid of clicks, too)"""
     guidance: GuidanceMode = "official"
     """persam, parts: how the decoder is told where to look, as in PerSAM's release (official) or by a bias of
     its attention"""
@@ -30,4 +31,4 @@ class PersonalizeSettings(Settings):
     references: ReferenceMode = "mean"
     """several references: their mean, or in each image the one that is found best (nearest)"""
     parts: Positive = 5
-    """parts: the most parts into which the object is cut; 1 up to this are tried"""
+    """parts, match: the most parts into which the object is cut; 1 up to this are tried"""

@@ -44,11 +44,7 @@ class FeatureMap:
 
     def cells(self, mask_HW: BoolArray) -> Tensor:
         """(h, w) bool: cells that a mask covers by half, or the one it covers most; none if it is empty."""
-        covered = self._coverage(mask_HW)
-        chosen = covered >= 0.5
-        if not chosen.any() and covered.any():
-            chosen = covered == covered.max()
-        return chosen
+        return _chosen(self._coverage(mask_HW))
 
     def _coverage(self, mask_HW: BoolArray) -> Tensor:
         """(h, w) float: how much of each cell a mask covers."""
@@ -57,6 +53,18 @@ class FeatureMap:
         height, width = geometry.input_size
         square = F.pad(fraction, (0, geometry.side - width, 0, geometry.side - height))
         return F.adaptive_avg_pool2d(square, cells)[0, 0]
+
+    def cells_of(self, square_hw: Tensor, geometry: Geometry) -> Tensor:
+        """(h, w) bool: as `cells`, of a bool mask in a model's low-resolution square; nothing is enlarged.
+
+        Args:
+            square_hw: the mask.
+            geometry: how the image lies in that square.
+        """
+        if geometry != self.geometry:
+            return self.cells(geometry.to_image(square_hw[None].float())[0].numpy() > 0.5)
+        covered = F.adaptive_avg_pool2d(square_hw[None, None].float(), self.values.shape[-1])[0, 0]
+        return _chosen(covered)
 
     def centered(self, center_C: Tensor) -> FeatureMap:
         """The same, as seen from another origin."""
@@ -74,6 +82,14 @@ class FeatureMap:
     def of(self, cells_hw: Tensor) -> Tensor:
         """(F, C) the vectors of some cells."""
         return self.values[:, cells_hw].T
+
+
+def _chosen(covered_hw: Tensor) -> Tensor:
+    """Cells covered by half, or the one covered most."""
+    chosen = covered_hw >= 0.5
+    if not chosen.any() and covered_hw.any():
+        chosen = covered_hw == covered_hw.max()
+    return chosen
 
 
 def own_features(embedding: Embedding) -> FeatureMap:

@@ -18,6 +18,7 @@ from torch import Tensor
 from maskwright.errors import InputError
 from maskwright.methods.personalize.cascade import Pass, guided_start, refine, scaled_start
 from maskwright.methods.personalize.features import FeatureMap, own_features
+from maskwright.methods.personalize.grid import Grid, ask_grid
 from maskwright.methods.personalize.parts import earth_mover
 from maskwright.methods.personalize.prior import Prior, guidance_of, locate, stack
 from maskwright.methods.personalize.target import Target
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from maskwright.methods.personalize.dino import DINO
     from maskwright.models.segmenter import Segmenter
 
+ONE_CLICK = torch.ones(1, dtype=torch.long)
 SAME = 0.8
 """IoU from which on two masks are of the same instance (PerSAM's script for several objects)."""
 
@@ -69,6 +71,7 @@ class _Search:
     seen: FeatureMap
     whole: Prior
     parts: list[list[Prior]]
+    grid: Grid | None
     found: list[Found] = field(default_factory=list)
     ended: bool = False
 
@@ -88,6 +91,22 @@ class _Search:
         """Look elsewhere from now on."""
         self.whole = self.whole.without(taken_HW)
         self.parts = [[prior.without(taken_HW) for prior in priors] for priors in self.parts]
+        self.grid = None if self.grid is None else self.grid.without(taken_HW)
+
+    def best(self, found: Sequence[Found]) -> Found:
+        """Of the candidates the one that the earth mover brings to the references with the least work.
+
+        Among the masks of a grid are parts of the object, which look like it. So there it also counts how far
+        the model believes in a mask.
+        """
+        if self.grid is None:
+            return max(found, key=lambda one: one.similarity)
+        alike = [_likeness(self.seen, cells, self.target) for cells in self.grid.cells]
+        in_grid = [
+            Found(self.target, self.grid.masks[number], value, self.grid.points[number][None], ONE_CLICK)
+            for number, value in enumerate(alike)
+        ]
+        return max([*found, *in_grid], key=lambda one: one.similarity + float(one.masks.iou[0, 0]))
 
 
 def find(
@@ -126,7 +145,7 @@ def find(
     embedding = photo if isinstance(photo, Embedding) else segmenter.embed(photo)
     segmenter.check(embedding)
     seen = own_features(embedding) if localizer is None else localizer.features(_photo(photo))
-    searches = [_search(target, seen) for target in targets]
+    searches = _searches(segmenter, embedding, targets, seen)
     if taken is not None:
         check_shape("taken", taken, embedding.geometry.size)
         for search in searches:
@@ -145,7 +164,8 @@ def best_similarity(
 ) -> float:
     """The similarity of what is found of a target in an image, whether it is there or not."""
     seen = own_features(embedding) if localizer is None else localizer.features(image)
-    return _one_each(segmenter, embedding, [_search(target, seen)])[0].similarity
+    searches = _searches(segmenter, embedding, [target], seen)
+    return _one_each(segmenter, embedding, searches)[0].similarity
 
 
 def check_target(segmenter: Segmenter, target: Target, localizer: DINO | None) -> None:
@@ -181,10 +201,22 @@ def _photo(photo: Image | Embedding) -> Image:
     return photo
 
 
-def _search(target: Target, seen: FeatureMap) -> _Search:
+def _searches(
+    segmenter: Segmenter, embedding: Embedding, targets: Sequence[Target], seen: FeatureMap
+) -> list[_Search]:
+    """A search for each target; those that are matched share the masks of one grid of clicks."""
+    matched = {target.settings.hq for target in targets if target.settings.method == "match"}
+    grids = {hq: ask_grid(segmenter, embedding, seen, hq) for hq in matched}
+    return [
+        _search(target, seen, grids[target.settings.hq] if target.settings.method == "match" else None)
+        for target in targets
+    ]
+
+
+def _search(target: Target, seen: FeatureMap, grid: Grid | None) -> _Search:
     features = seen.centered(target.center)
     parts = [[locate(features, vector[None]) for vector in part] for part in target.parts]
-    return _Search(target, seen, locate(features, target.vectors), parts)
+    return _Search(target, seen, locate(features, target.vectors), parts, grid)
 
 
 def _take(search: _Search, found: Found, threshold: float) -> None:
@@ -209,14 +241,16 @@ def _one_each(segmenter: Segmenter, embedding: Embedding, searches: Sequence[_Se
         one = masks[number]
         alike = likeness(owner.seen, one.binary()[0, 0], owner.target)
         results[searches.index(owner)].append(Found(owner.target, one, alike, points, labels))
-    # Of several candidates the one that the earth mover brings to the references with the least work.
-    return [max(found, key=lambda one: one.similarity) for found in results]
+    return [search.best(found) for search, found in zip(searches, results, strict=True)]
 
 
 def likeness(seen: FeatureMap, mask_HW: BoolArray, target: Target) -> float:
     """Mean cosine similarity of a mask's features and the object's, matched at best; -1 for an empty mask."""
-    cells = seen.cells(mask_HW)
-    return 1 - earth_mover(target.object, seen.of(cells)) / 2 if cells.any() else -1.0
+    return _likeness(seen, seen.cells(mask_HW), target)
+
+
+def _likeness(seen: FeatureMap, cells_hw: Tensor, target: Target) -> float:
+    return 1 - earth_mover(target.object, seen.of(cells_hw)) / 2 if cells_hw.any() else -1.0
 
 
 def _masks(

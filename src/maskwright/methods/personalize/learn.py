@@ -71,7 +71,7 @@ def learn(
     everything = torch.cat(objects)
     pooled = [everything] if how.references == "mean" else objects
     vectors = torch.stack([matching_vector(part, how) for part in pooled])
-    counts = range(1, how.parts + 1) if how.method == "parts" else ()
+    counts = range(1, how.parts + 1) if how.method in ("parts", "match") else ()
     parts = {len(part): part for part in (prototypes(everything, count) for count in counts)}
     fitted = None
     if how.method == "persam-f":

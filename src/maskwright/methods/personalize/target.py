@@ -37,7 +37,7 @@ class Target:
         center: (D,) from where features are compared to find the object, in the localizer's terms.
         vectors: (R, D) what is looked for, one vector a reference, or one for all, seen from `center`.
         parts: for 1, 2, … parts, (K, D) what is looked for in their place, from `center`; none unless the
-            method is "parts".
+            method is "parts" or "match".
         object: (F, D) features of the object as they are, with which what is found is compared.
         scales: (S,) weights of the mask scales, or None unless the method is "persam-f".
         threshold: similarity below which the object is absent; -1 where none is known.
@@ -125,7 +125,7 @@ def _read(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Target:
     if not isinstance(localizer, str | None):
         raise ValueError("its localizer has no name")
     threshold = float(metadata["threshold"])
-    if bool(parts) != (settings.method == "parts") or not -2 <= threshold <= 1:
+    if bool(parts) != (settings.method in ("parts", "match")) or not -2 <= threshold <= 1:
         raise ValueError(f"its parts or its threshold {threshold} are none of method {settings.method!r}")
     return Target(
         metadata["name"],
