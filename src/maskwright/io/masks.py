@@ -109,8 +109,8 @@ def read_object(path: str | os.PathLike[str]) -> BoolArray:
     with open_image(path) as opened:
         if opened.header.format != "JPEG":
             return read_mask(path, threshold=0)
-        values = opened.stored()
-    grey: npt.NDArray[np.int32] = (values if values.ndim == 2 else values.max(axis=2)).astype(np.int32)
+        values = opened.stored().astype(np.int32)  # a JPEG's, so 0 to 255
+    grey = values if values.ndim == 2 else values.max(axis=2)
     level = int(grey.max())
     shades = (grey > level / 4) & (grey < level * 3 / 4)
     if shades.mean() > JPEG_SHADES:
