@@ -36,6 +36,7 @@ METHODS = {
     "PerSAM-F, HQ": "--fit",
     "parts": "--method parts --hq off",
     "parts, HQ": "--method parts",
+    "match, HQ": "--method match",
     "PerSAM, HQ, guidance as a bias": "--guidance bias",
     "PerSAM, HQ, features as they are": "--raw-features",
 }
@@ -45,8 +46,9 @@ PAIRS = (
     ("PerSAM-F, HQ", "PerSAM-F"),
     ("parts, HQ", "parts"),
     ("parts, HQ", "PerSAM, HQ"),
-    ("parts, HQ", "center click"),
-    ("parts, HQ", "most certain mask"),
+    ("match, HQ", "parts, HQ"),
+    ("match, HQ", "center click"),
+    ("match, HQ", "most certain mask"),
     ("PerSAM, HQ", "PerSAM, HQ, guidance as a bias"),
     ("PerSAM, HQ", "PerSAM, HQ, features as they are"),
 )

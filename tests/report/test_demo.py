@@ -54,7 +54,11 @@ def test_the_command_writes_a_page_figures_and_pictures(
             with PILImage.open(tmp_path / "demo" / picture["file"]) as opened:
                 assert max(opened.size) == 760
     page = (tmp_path / "demo/report.html").read_text()
-    assert page.count("data:image/jpeg") == 1 + sum(len(mode["pictures"]) for mode in photo["modes"])
+    scene = content["one_shot"]
+    assert (scene["reference"], scene["test"]) == ("motorcycle_left.png", "motorcycle_right.png")
+    assert scene["similarity"] is None or scene["threshold"] <= scene["similarity"] <= 1
+    assert page.count("data:image/jpeg") == 1 + 2 + sum(len(mode["pictures"]) for mode in photo["modes"])
+    assert (tmp_path / "demo/pictures/one-shot-2.jpg").is_file()
     assert "Cat" in page
 
 

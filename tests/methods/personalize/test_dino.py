@@ -58,7 +58,7 @@ def test_features_are_of_the_patches(tmp_path: Path, kind: str) -> None:
 
 def test_an_object_is_found_by_its_features(folder: Path, tmp_path: Path) -> None:
     dino, segmenter = DINO.load(str(folder), device="cpu"), blobs()
-    for method in ("persam", "persam-f", "parts"):
+    for method in ("persam", "persam-f", "parts", "match"):
         settings = PersonalizeSettings(method=method, parts=2)
         target = learn(segmenter, [example()], settings, localizer=dino)
         assert target.localizer == dino.signature

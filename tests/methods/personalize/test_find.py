@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from maskwright.models.sam import SAM
 from maskwright.models.segmenter import Segmenter
 from maskwright.types import BoolArray, Image
 
-METHODS: tuple[MethodName, ...] = ("persam", "persam-f", "parts")
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
 
 
 @pytest.fixture
@@ -85,7 +87,9 @@ def test_objects_of_all_methods_together_are_as_each_alone(segmenter: Segmenter)
     photo = scene((12, 12, RED), (50, 14, BLUE), (30, 50, RED))
     together = find(segmenter, photo, known, instances=4)
     alone = [found for one in known for found in find(segmenter, photo, [one], instances=4)]
-    assert [str(RED)] * 6 + [str(BLUE)] * 3 == [found.target.name for found in together]
+    assert [str(RED)] * 2 * len(METHODS) + [str(BLUE)] * len(METHODS) == [
+        found.target.name for found in together
+    ]
     assert_same(together, alone)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from maskwright.models.sam import SAM
 from maskwright.models.segmenter import Segmenter
 from maskwright.types import BoolArray, Geometry, Image, Prompts
 
-METHODS: tuple[MethodName, ...] = ("persam", "persam-f", "parts")
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
 
 
 def features(size: tuple[int, int], cells: int = 16, side: int = 256) -> FeatureMap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from maskwright.models.sam_hq import SAMHQ
 from maskwright.models.segmenter import Segmenter
 from maskwright.types import Image
 
-METHODS: tuple[MethodName, ...] = ("persam", "persam-f", "parts")
+METHODS: tuple[MethodName, ...] = get_args(MethodName)
 
 
 @pytest.fixture(scope="module")

@@ -140,7 +140,8 @@ def _plain(decoded: Decoded, chosen: slice) -> Pass:
 def _boxes(found: Pass, embedding: Embedding) -> Tensor:
     """(N, 4) from the first to the last pixel of each mask; NaN for an empty one."""
     masks = Masks(found.masks, found.iou, embedding.geometry)
-    boxes = torch.from_numpy(masks.boxes()[:, 0])
+    # One at a time: at the size of a large photo, the masks of many candidates would fill the memory.
+    boxes = torch.cat([torch.from_numpy(masks[row].boxes()[:, 0]) for row in range(len(masks))])
     empty = boxes[:, 2] == 0
     # Corners are pixels, as in the release; a mask of one column keeps a box that is one wide.
     boxes[:, 2:] = torch.maximum(boxes[:, 2:] - 1, boxes[:, :2] + 1)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -65,12 +66,23 @@ class Found:
 
 @dataclass(eq=False)
 class _Search:
-    """One target in one image, while it is looked for."""
+    """One target in one image, while it is looked for.
+
+    Args:
+        target: what is looked for.
+        seen: features of the image.
+        whole: where the target is.
+        parts: for 1, 2, … parts, (K, h, w) similarity of each cell to them.
+        taken: (H, W) what was found already.
+        found: the instances.
+        ended: there are no more.
+    """
 
     target: Target
     seen: FeatureMap
     whole: Prior
-    parts: list[list[Prior]]
+    parts: list[Tensor]
+    taken: BoolArray
     grid: Grid | None
     found: list[Found] = field(default_factory=list)
     ended: bool = False
@@ -78,19 +90,23 @@ class _Search:
     def candidates(self) -> list[tuple[Tensor, Tensor]]:
         """Clicks (P, 2) and their labels (P,), of each candidate."""
         lowest = [] if self.target.settings.method == "persam-f" else [self.whole.lowest()]
-        highest = [[prior.highest() for prior in priors] for priors in self.parts] or [[self.whole.highest()]]
+        highest = [[self._highest(part) for part in parts] for parts in self.parts]
         return [
             (
                 torch.tensor([*places, *lowest], dtype=torch.float32),
                 torch.tensor([1] * len(places) + [0] * len(lowest)),
             )
-            for places in highest
+            for places in highest or [[self.whole.highest()]]
         ]
+
+    def _highest(self, part_hw: Tensor) -> tuple[int, int]:
+        """Where a part is; its map at the image's size is not kept, for there are many."""
+        return Prior(part_hw, self.seen.to_image(part_hw[None])[0]).without(self.taken).highest()
 
     def without(self, taken_HW: BoolArray) -> None:
         """Look elsewhere from now on."""
         self.whole = self.whole.without(taken_HW)
-        self.parts = [[prior.without(taken_HW) for prior in priors] for priors in self.parts]
+        self.taken = self.taken | taken_HW
         self.grid = None if self.grid is None else self.grid.without(taken_HW)
 
     def best(self, found: Sequence[Found]) -> Found:
@@ -215,8 +231,9 @@ def _searches(
 
 def _search(target: Target, seen: FeatureMap, grid: Grid | None) -> _Search:
     features = seen.centered(target.center)
-    parts = [[locate(features, vector[None]) for vector in part] for part in target.parts]
-    return _Search(target, seen, locate(features, target.vectors), parts, grid)
+    parts = [features.similarity(part) for part in target.parts]
+    nothing = np.zeros(seen.geometry.size, np.bool_)
+    return _Search(target, seen, locate(features, target.vectors), parts, nothing, grid)
 
 
 def _take(search: _Search, found: Found, threshold: float) -> None:
