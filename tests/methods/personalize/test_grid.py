@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from methods.personalize.blobs import BLUE, GREEN, RED, SIDE, blobs, disc, example, scene
+from methods.personalize.blobs import BLUE, GREEN, RED, SIDE, Blobs, blobs, disc, example, scene
 
 from maskwright.methods.personalize.config import PersonalizeSettings
 from maskwright.methods.personalize.features import FeatureMap, own_features
@@ -53,8 +53,10 @@ def test_matching_encodes_once_and_finds_all_instances() -> None:
     segmenter = blobs()
     known = learn(segmenter, [example(RED)], PersonalizeSettings(method="match"))
     photo = scene((14, 50, RED), (44, 50, RED), (14, 14, BLUE), (44, 14, GREEN))
-    before = segmenter.model.encoded
+    model = segmenter.model
+    assert isinstance(model, Blobs)
+    before = model.encoded
     found = find(segmenter, photo, [known], instances=4)
-    assert segmenter.model.encoded == before + 1
+    assert model.encoded == before + 1
     assert len(found) == 2
     assert {round(float(one.mask.nonzero()[1].mean())) for one in found} == {14, 44}

@@ -74,6 +74,7 @@ class _Search:
         whole: where the target is.
         parts: for 1, 2, … parts, (K, h, w) similarity of each cell to them.
         taken: (H, W) what was found already.
+        grid: the masks of a grid of clicks, for targets that are matched.
         found: the instances.
         ended: there are no more.
     """
