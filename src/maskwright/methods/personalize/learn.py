@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 ALIKE = 0.85
 """What is less similar than this share of the references' own similarity is another object.
 
-Chosen with nano on PerSeg and DAVIS, where 78 % of the objects stay and 72 % of the images without them are
-told; at 0.8, 86 % and 56 %; at 0.9, 62 % and 90 %."""
+Chosen with nano on PerSeg and DAVIS: a smaller share takes more other things for the object, a larger one
+misses more of it."""
 KEPT = 512
 """Features of the object that are kept for comparison, at most."""
 
