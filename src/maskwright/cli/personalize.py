@@ -237,7 +237,7 @@ def _find(
     images: Sequence[ImageFile],
 ) -> None:
     """Find the objects in all images that are not finished, then write the labels of all that are."""
-    from maskwright.cli.lossy import told_losses
+    from maskwright.cli.segment_run import carry_out
     from maskwright.report.personalization import TargetAsker
     from maskwright.report.segmentation import SegmentRun
 
@@ -245,21 +245,10 @@ def _find(
     wanted = targets if options.objects else targets["object"]
     asker = TargetAsker(segmenter, wanted, options.instances, options.threshold, localizer)
     work = SegmentRun(options.out, asker, overwrite=options.overwrite)
-    pending = work.pending(images)
-    for image, outcome in session.track(work.segment(pending), "looking", total=len(pending)):
-        if isinstance(outcome, Exception):
-            session.fail(image.path, outcome)
-    with told_losses(session):
-        places = work.write_labels(options.format or ("coco",))
-    done = [work.finished[image.name] for image in images if image.name in work.finished]
+    done = carry_out(work, images, options.format, "looking", session)
     session.result |= {
-        "n": len(done),
-        "skipped": len(images) - len(pending),
-        "out": options.out,
         "model": segmenter.signature,
-        "labels": places,
         "objects": [_described(target) for several in targets.values() for target in several],
-        "images": [_shown(record) for record in done],
     }
     _print(session, options.out, done, len(images))
 
@@ -271,11 +260,6 @@ def _described(target: Target) -> dict[str, Any]:
         "threshold": target.threshold,
         "scales": None if target.scales is None else target.scales.tolist(),
     }
-
-
-def _shown(record: dict[str, Any]) -> dict[str, Any]:
-    """A record for the result: without the packed masks, which are in the label files."""
-    return {key: value for key, value in record.items() if key != "masks"}
 
 
 def _print(session: Session, out: Path, done: Sequence[dict[str, Any]], count: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
 
 def segment(options: Segment, session: Session) -> None:
     """Segment what is not finished yet, then write the labels of all that is."""
-    from maskwright.cli.lossy import told_losses
+    from maskwright.cli.segment_run import carry_out
     from maskwright.cli.tables import score_table
     from maskwright.io.files import make_folder
     from maskwright.io.inputs import collect_images
@@ -105,25 +105,12 @@ def segment(options: Segment, session: Session) -> None:
     refiner = None if options.refine is None else MaskRefiner.load(options.refine, segmenter)
     asker = PromptAsker(segmenter, prompts, options.multimask, options.hq, options.task, refiner)
     work = SegmentRun(options.out, asker, overwrite=options.overwrite)
-    pending = work.pending(images)
-    for image, outcome in session.track(work.segment(pending), "segmenting", total=len(pending)):
-        if isinstance(outcome, Exception):
-            session.fail(image.path, outcome)
-    with told_losses(session):
-        places = work.write_labels(options.format or ("coco",))
-    done = [work.finished[image.name] for image in images if image.name in work.finished]
-    session.result |= {
-        "n": len(done),
-        "skipped": len(images) - len(pending),
-        "out": options.out,
-        "model": segmenter.signature,
-        "refiner": refiner and refiner.signature,
-        "labels": places,
-        "images": [_shown(record) for record in done],
-    }
+    done = carry_out(work, images, options.format, "segmenting", session)
+    session.result |= {"model": segmenter.signature, "refiner": refiner and refiner.signature}
     session.print(score_table(done, {"uncertainty": "uncertainty"}, "prompt", "none"))
     count = sum(len(record["masks"]) for record in done)
-    before = f" ({len(images) - len(pending)} were finished before)" if len(pending) < len(images) else ""
+    skipped = session.result["skipped"]
+    before = f" ({skipped} were finished before)" if skipped else ""
     masks = "1 mask" if count == 1 else f"{count} masks"
     session.print(f"{masks} in {len(done)} of {len(images)} images{before}: {options.out}")
 
@@ -147,8 +134,3 @@ def _prompts(options: Segment, names: Sequence[str]) -> PromptBook:
     book = read_prompts(options.prompts)
     book.check(names)
     return book
-
-
-def _shown(record: dict[str, Any]) -> dict[str, Any]:
-    """A record for the result: without the packed masks, which are in the label files."""
-    return {key: value for key, value in record.items() if key not in ("masks", "categories")}

@@ -1,0 +1,40 @@
+"""What `segment` and `personalize` share: a run over many images into a folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from maskwright.cli.common import Session
+    from maskwright.io.inputs import ImageFile
+    from maskwright.report.segmentation import SegmentRun
+
+
+def carry_out(
+    work: SegmentRun, images: Sequence[ImageFile], formats: Sequence[str], title: str, session: Session
+) -> list[dict[str, Any]]:
+    """Do what is not finished, naming each image that failed; then write the labels of all that is.
+
+    Returns:
+        The records of the images that are finished.
+    """
+    from maskwright.cli.lossy import told_losses
+
+    pending = work.pending(images)
+    for image, outcome in session.track(work.segment(pending), title, total=len(pending)):
+        if isinstance(outcome, Exception):
+            session.fail(image.path, outcome)
+    with told_losses(session):
+        places = work.write_labels(formats or ("coco",))
+    done = [work.finished[image.name] for image in images if image.name in work.finished]
+    session.result |= {
+        "n": len(done),
+        "skipped": len(images) - len(pending),
+        "out": work.folder,
+        "labels": places,
+        # The packed masks are in the label files.
+        "images": [{key: value for key, value in record.items() if key != "masks"} for record in done],
+    }
+    return done
