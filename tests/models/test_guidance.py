@@ -8,28 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from models.tiny import tiny
+from models.families import FAMILIES, any_family
 from reference import guided_attention as twin
-from tiny import save_tiny_model
 from torch import Tensor
 
-import maskwright
 from maskwright.methods.personalize.prior import Prior, guidance_of, stack
 from maskwright.models.base import Decoded
 from maskwright.models.guidance import GUIDANCE_MODES, Guidance, GuidanceMode, run_two_way
-from maskwright.models.mobile_sam import LightHQSAM, MobileSAM
-from maskwright.models.sam import SAM
-from maskwright.models.sam_hq import SAMHQ
 from maskwright.models.segmenter import Segmenter
 from maskwright.types import Embedding, Geometry, Prompts
 
-FAMILIES = ["sam", "sam_hq", "mobile_sam", "mobile_sam_hq", "nano", "sam2"]
-SAMS: dict[str, type[SAM]] = {
-    "sam": SAM,
-    "sam_hq": SAMHQ,
-    "mobile_sam": MobileSAM,
-    "mobile_sam_hq": LightHQSAM,
-}
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 61, 3), dtype=np.uint8)
 CLICKS = Prompts(
     torch.tensor([[[20.0, 20.0], [50.0, 8.0]], [[9.0, 30.0], [3.0, 2.0]], [[40.0, 5.0], [60.0, 39.0]]]),
@@ -41,12 +29,7 @@ CLICKS = Prompts(
 def segmenter(
     request: pytest.FixtureRequest, golden_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Segmenter:
-    family: str = request.param
-    if family == "sam2":
-        return maskwright.load(golden_root / "sam2.pt", device="cpu")
-    if family == "nano":
-        return maskwright.load(save_tiny_model(tmp_path_factory.mktemp("nano")), device="cpu")
-    return Segmenter(tiny(SAMS[family]))
+    return any_family(request.param, golden_root, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,10 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from models.families import FAMILIES, any_family
 from models.tiny import tiny
-from tiny import save_tiny_model
 from torch import nn
 
-import maskwright
 from maskwright.methods.personalize.cascade import guided_start, refine, scaled_start, scales_of
 from maskwright.methods.personalize.config import MethodName, PersonalizeSettings
 from maskwright.methods.personalize.features import own_features
@@ -23,7 +22,7 @@ from maskwright.methods.personalize.learn import learn
 from maskwright.methods.personalize.prior import guidance_of, locate
 from maskwright.methods.personalize.reference import Reference
 from maskwright.models.guidance import GuidanceMode
-from maskwright.models.mobile_sam import LightHQSAM, MobileSAM
+from maskwright.models.mobile_sam import LightHQSAM
 from maskwright.models.prompts import to_batch
 from maskwright.models.sam import SAM
 from maskwright.models.sam_hq import SAMHQ
@@ -35,18 +34,11 @@ GUIDED = tuple(method for method in METHODS if method != "persam-f")
 SHAPES = [(64, 64), (40, 61), (8, 8), (1, 1), (1, 9), (400, 12), (3000, 40)]
 
 
-@pytest.fixture(scope="module", params=["sam", "sam_hq", "mobile_sam", "mobile_sam_hq", "nano", "sam2"])
+@pytest.fixture(scope="module", params=FAMILIES)
 def segmenter(
     request: pytest.FixtureRequest, golden_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Segmenter:
-    family: str = request.param
-    if family == "sam2":
-        return maskwright.load(golden_root / "sam2.pt", device="cpu")
-    if family == "nano":
-        return maskwright.load(save_tiny_model(tmp_path_factory.mktemp("nano")), device="cpu")
-    families: dict[str, type[SAM]] = {"sam": SAM, "sam_hq": SAMHQ}
-    families |= {"mobile_sam": MobileSAM, "mobile_sam_hq": LightHQSAM}
-    return Segmenter(tiny(families[family]))
+    return any_family(request.param, golden_root, tmp_path_factory)
 
 
 def photo(size: tuple[int, int], seed: int = 0) -> Image:
