@@ -228,7 +228,8 @@ class Masks:
         iou: (N, M) float32, the model's own estimate of each mask's IoU.
         geometry: maps the logits to the image.
         tokens: (N, T, C) float32, the decoder's output tokens (IoU token first), or None.
-        extras: further rows, one a mask, each (N, M), such as calibrated scores.
+        extras: further rows, one a mask, each (N, M), such as the expected "quality" (`models.uncertainty`).
+        mask_token: (N, M) int64, which of the mask tokens each mask is of, or None.
     """
 
     low_res: Tensor
@@ -237,12 +238,15 @@ class Masks:
     tokens: Tensor | None = None
     source: str = "<array>"
     extras: dict[str, Tensor] = field(default_factory=dict)
+    mask_token: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_shape("low_res", self.low_res, ("N", "M", "h", "w"))
         check_shape("iou", self.iou, tuple(self.low_res.shape[:2]))
         for name, value in self.extras.items():
             check_shape(name, value, tuple(self.iou.shape))
+        if self.mask_token is not None:
+            check_shape("mask_token", self.mask_token, tuple(self.iou.shape))
 
     def __len__(self) -> int:
         return len(self.low_res)
@@ -257,6 +261,7 @@ class Masks:
             None if self.tokens is None else self.tokens[rows],
             self.source,
             {name: value[rows] for name, value in self.extras.items()},
+            None if self.mask_token is None else self.mask_token[rows],
         )
 
     @property
@@ -275,6 +280,7 @@ class Masks:
             self.tokens,
             self.source,
             {name: value[rows, pick][:, None] for name, value in self.extras.items()},
+            None if self.mask_token is None else self.mask_token[rows, pick][:, None],
         )
 
     def logits(self) -> Tensor:

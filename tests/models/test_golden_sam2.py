@@ -156,8 +156,9 @@ def test_an_unstable_single_mask_is_replaced_by_the_best_other() -> None:
     masks[0, 1, 0, :4] = 3.0  # prompt 1: certain
     masks[0, :, 2, 2:] = 5.0
     iou = torch.tensor([[[0.9, 0.2, 0.8, 0.3]] * 2])
-    replaced, scores = replace_unstable(masks, iou, 0.05, 0.98)
+    replaced, scores, tokens = replace_unstable(masks, iou, 0.05, 0.98)
     assert torch.equal(replaced[0, 0, 0], masks[0, 0, 2])
+    assert tokens.tolist() == [[[2, 1, 2, 3], [0, 1, 2, 3]]]
     assert torch.equal(replaced[0, 1, 0], masks[0, 1, 0])
     assert torch.equal(replaced[:, :, 1:], masks[:, :, 1:])
     assert scores[0, :, 0].tolist() == pytest.approx([0.8, 0.9])

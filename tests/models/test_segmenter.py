@@ -280,10 +280,12 @@ class TestModes:
         masks = torch.arange(4.0).view(1, 1, 4, 1, 1).expand(1, 2, 4, 2, 2)
         iou = torch.tensor([[[0.9, 0.1, 0.8, 0.2], [0.9, 0.1, 0.2, 0.3]]])
         decoded = Decoded(masks, iou, torch.zeros(1, 2, 6, 4), hq=torch.full((1, 2, 1, 2, 2), 10.0))
-        chosen, score = select(decoded, True, "sum")
+        chosen, score, token = select(decoded, True, "sum")
+        assert token.tolist() == [[[2], [3]]]
         assert chosen[0, :, :, 0, 0].tolist() == [[12.0], [13.0]]
         assert score.tolist() == iou[:, [0, 1], [2, 3]][..., None].tolist()
-        chosen, score = select(decoded, False, "sum")
+        chosen, _, token = select(decoded, False, "sum")
+        assert token.tolist() == [[[0], [0]]]
         assert chosen[0, :, :, 0, 0].tolist() == [[10.0], [10.0]]
         assert select(decoded, True, "only")[0][0, :, :, 0, 0].tolist() == [[10.0], [10.0]]
         assert select(decoded, True, "off")[0].shape == (1, 2, 3, 2, 2)

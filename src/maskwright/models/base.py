@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from maskwright.models.guidance import Guidance
@@ -81,17 +82,34 @@ class Decoded:
         iou: (B, N, M) predicted IoU of each.
         tokens: (B, N, T, C) output tokens: IoU token, mask tokens, then family-specific ones (HQ token).
         hq: (B, N, 1 or M, h, w) logits of the HQ token, or None for families without.
+        replaced: (B, N, M) int64, the mask token that each mask is of, where one took another's place; None:
+            mask m is that of token m.
     """
 
     masks: Tensor
     iou: Tensor
     tokens: Tensor
     hq: Tensor | None = None
+    replaced: Tensor | None = None
+
+    @property
+    def mask_token(self) -> Tensor:
+        """(B, N, M) int64: the number of the mask token that each mask is of."""
+        if self.replaced is not None:
+            return self.replaced
+        return torch.arange(self.iou.shape[2], device=self.iou.device).expand_as(self.iou)
 
     def parts(self) -> tuple[Tensor, ...]:
-        """Masks, scores, tokens, and the HQ token's masks if there are any."""
-        always = (self.masks, self.iou, self.tokens)
+        """Masks, scores, tokens, mask tokens, and the HQ token's masks if there are any."""
+        always = (self.masks, self.iou, self.tokens, self.mask_token)
         return always if self.hq is None else (*always, self.hq)
+
+    @classmethod
+    def of_parts(
+        cls, masks: Tensor, iou: Tensor, tokens: Tensor, mask_token: Tensor, hq: Tensor | None = None
+    ) -> Decoded:
+        """What `parts` took apart."""
+        return cls(masks, iou, tokens, hq, mask_token)
 
 
 class MaskModel(nn.Module, ABC):

@@ -60,6 +60,25 @@ class NanoConfig:
     refinements: int = 2
 
 
+SIZES = {
+    "base": NanoConfig(),
+    "small": NanoConfig(
+        stem=24,
+        fine=32,
+        middle=64,
+        coarse=128,
+        depth=3,
+        heads=4,
+        width=96,
+        decoder_heads=4,
+        mlp=256,
+        detail=24,
+        refinements=1,
+    ),
+}
+"""base is nano, small is nano-small: a third of its time and of its weights."""
+
+
 class ChannelNorm(nn.LayerNorm):
     """LayerNorm over the channels of (B, C, H, W)."""
 

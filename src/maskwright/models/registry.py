@@ -33,6 +33,7 @@ from maskwright.models.keys import BATCH_STATISTICS, PROMPT_POSITION, SHARED_POS
 from maskwright.models.parts import Part, only
 from maskwright.models.segmenter import Segmenter
 from maskwright.models.task_prompts import add_task_prompts
+from maskwright.models.uncertainty import ENDING, UncertaintyHeads
 from maskwright.runtime import choose_device
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -47,6 +48,7 @@ def load(
     image_size: int | None = None,
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
+    heads: str | Path | None = "auto",
     offline: bool = False,
 ) -> Segmenter:
     """Load a model, ready for inference.
@@ -58,6 +60,8 @@ def load(
         image_size: input side in pixels of a SAM 2 or MobileSAM file, where it is not the published 1024.
         device: auto, cpu, cuda, cuda:1 or mps.
         dtype: arithmetic of the forward pass: float32 (default), bfloat16 or float16; weights stay float32.
+        heads: file of the model's uncertainty heads; "auto": the one beside the model, x.heads.safetensors
+            for x.safetensors, if there is one; None: none.
         offline: never use the network.
 
     Raises:
@@ -69,7 +73,18 @@ def load(
     kind = _dtype(dtype)
     where = choose_device(device).value
     model = build(checkpoint, str(name_or_path)).to(where)
-    return Segmenter(model, name=_title(name_or_path), dtype=kind)
+    beside = _heads_beside(name_or_path) if heads == "auto" else heads
+    loaded = None if beside is None else UncertaintyHeads.load(Path(beside))
+    return Segmenter(model, name=_title(name_or_path), dtype=kind, heads=loaded)
+
+
+def _heads_beside(name_or_path: str | Path) -> Path | None:
+    """The file of the heads that belong to a model which is a file."""
+    path = locate(name_or_path, offline=True)
+    if path.is_dir():
+        path /= "model.safetensors"
+    beside = path.with_name(path.stem + ENDING)
+    return beside if beside.is_file() else None
 
 
 def read(

@@ -83,7 +83,8 @@ class SAM2(MaskModel):
         settings = self.net.config.mask_decoder_config
         if settings.dynamic_multimask_via_stability:
             limits = settings.dynamic_multimask_stability_delta, settings.dynamic_multimask_stability_thresh
-            masks, iou = replace_unstable(masks, iou, *limits)
+            masks, iou, replaced = replace_unstable(masks, iou, *limits)
+            return Decoded(masks, iou, kept, replaced=replaced)
         return Decoded(masks, iou, kept)
 
     def output_tokens(self) -> Tensor:
@@ -139,11 +140,14 @@ class SAM2(MaskModel):
 
 def replace_unstable(
     masks_BNMHW: Tensor, iou_BNM: Tensor, delta: float, threshold: float
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """SAM 2's dynamic multi-mask fallback: an unstable single mask (0) becomes the best of the others.
 
     Stability is the IoU of the mask at logits above `delta` and above -`delta` (Ravi et al. 2024, released
     predictor's default for the published models).
+
+    Returns:
+        The masks, their scores, and the number of the mask token that each mask is of now, (B, N, M).
     """
     single = masks_BNMHW[:, :, 0]
     inner, outer = ((single > limit).sum(dim=(-1, -2)).float() for limit in (delta, -delta))
@@ -151,4 +155,6 @@ def replace_unstable(
     best = torch.where(unstable, 1 + iou_BNM[:, :, 1:].argmax(dim=2), 0)[..., None]
     chosen = masks_BNMHW.take_along_dim(best[..., None, None], dim=2)
     masks = torch.cat([chosen, masks_BNMHW[:, :, 1:]], dim=2)
-    return masks, torch.cat([iou_BNM.gather(2, best), iou_BNM[:, :, 1:]], dim=2)
+    others = torch.arange(1, iou_BNM.shape[2], device=best.device).expand_as(iou_BNM[:, :, 1:])
+    scores = torch.cat([iou_BNM.gather(2, best), iou_BNM[:, :, 1:]], dim=2)
+    return masks, scores, torch.cat([best, others], dim=2)

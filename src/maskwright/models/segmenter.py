@@ -24,6 +24,7 @@ from maskwright.models.guidance import Guidance
 from maskwright.models.preprocess import ImageLike, preprocess, to_image
 from maskwright.models.prompts import check_prompts, make_prompts, to_batch
 from maskwright.models.selection import select
+from maskwright.models.uncertainty import UncertaintyHeads
 from maskwright.runtime import in_chunks
 from maskwright.types import Embedding, Geometry, HQMode, Image, Masks, Prompts
 
@@ -61,6 +62,11 @@ class Segmenter:
             mixed precision. Positions of prompts and all outputs stay float32.
         chunk: prompts decoded at once; bounds the memory and does not change the result.
         image_batch: images encoded at once.
+        heads: tell what is uncertain about each mask, in its `extras`; None leaves them empty.
+
+    Raises:
+        InputError: a chunk or batch of nothing.
+        WeightsError: the heads were made for another model.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class Segmenter:
         dtype: torch.dtype = torch.float32,
         chunk: int = CHUNK,
         image_batch: int = IMAGE_BATCH,
+        heads: UncertaintyHeads | None = None,
     ) -> None:
         if chunk < 1 or image_batch < 1:
             raise InputError(f"chunk and image_batch must be at least 1, not {chunk} and {image_batch}.")
@@ -81,6 +88,7 @@ class Segmenter:
         self.image_batch = image_batch
         self.digest = weights_digest(model)
         self.signature = f"{self.name}:{self.digest}"
+        self.heads = None if heads is None else heads.bound_to(self.digest, self.name).to(self.device)
 
     def __repr__(self) -> str:
         where = f"device={str(self.device)!r}, dtype={self.dtype}"
@@ -94,6 +102,8 @@ class Segmenter:
     def to(self, device: str | torch.device) -> Self:
         """Move the model."""
         self.model.to(device)
+        if self.heads is not None:
+            self.heads.to(device)
         return self
 
     @overload
@@ -212,7 +222,7 @@ class Segmenter:
             InputError: prompts that do not fit the image, or an embedding of another model.
         """
         rows = self._rows(embedding, prompts, _Asked(multimask, "sum", None, guidance), Decoded.parts)
-        return Decoded(*(torch.stack(part)[None] for part in zip(*rows, strict=True)))
+        return Decoded.of_parts(*(torch.stack(part)[None] for part in zip(*rows, strict=True)))
 
     def check(self, embedding: Embedding) -> None:
         """Refuse what another model made of an image.
@@ -253,8 +263,9 @@ class Segmenter:
             return *select(decoded, how.multimask, how.hq), decoded.tokens
 
         rows = self._rows(embedding, prompts, how, selected)
-        low_res, iou, tokens = (torch.stack(part) for part in zip(*rows, strict=True))
-        return Masks(low_res, iou, embedding.geometry, tokens, embedding.source)
+        low_res, iou, made_by, tokens = (torch.stack(part) for part in zip(*rows, strict=True))
+        masks = Masks(low_res, iou, embedding.geometry, tokens, embedding.source, mask_token=made_by)
+        return masks if self.heads is None else self.heads.annotate(masks)
 
     @torch.no_grad()
     def _rows(self, embedding: Embedding, prompts: Prompts, how: _Asked, keep: _Keep) -> list[_Row]:
@@ -295,7 +306,8 @@ class Segmenter:
         with self._precision():
             decoded = decode(features, batch)
         debug(lambda: f"decoded {shapes(part)}: masks {shapes(decoded.masks)}, scores {shapes(decoded.iou)}")
-        return list(zip(*(values[0].float() for values in keep(decoded)), strict=True))
+        parts = (values[0] for values in keep(decoded))
+        return list(zip(*(part.float() if part.is_floating_point() else part for part in parts), strict=True))
 
     @overload
     def __call__(self, images: ImageLike | Embedding, **prompts: Any) -> Masks: ...  # noqa: ANN401

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -34,8 +34,10 @@ class NanoSettings(TrainSettings):
     """the training data"""
     validation: tuple[str, ...] = ()
     """datasets to evaluate on, as in `sources`; the mean of their box IoUs chooses the best checkpoint"""
+    size: Literal["base", "small"] = "base"
+    """how large the model is: nano, or nano-small"""
     init: Path | None = None
-    """nano checkpoint to go on from; none: random weights"""
+    """nano checkpoint to go on from, of any size; none: random weights"""
     sides: tuple[tuple[Annotated[int, Field(ge=0)], Side], ...] = ((0, 256),)
     """input side in pixels from an epoch on: [[0, 160], [10, 256]]; small first learns most per hour"""
     prediction_side: Side | None = None

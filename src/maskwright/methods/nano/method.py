@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from maskwright.methods.nano.pool import Photo, pack
 from maskwright.methods.nano.steps import Batch, edge_loss, normalise, prompts_for, step_losses
 from maskwright.methods.prediction import ModelPredictor
 from maskwright.methods.scores import PromptKind, Selection
-from maskwright.models.nano import Nano, NanoConfig
+from maskwright.models.nano import SIZES, Nano
 from maskwright.models.registry import load, save
 from maskwright.models.segmenter import Segmenter
 
@@ -98,7 +98,7 @@ class NanoTraining(Method):
 
     def _start(self) -> Nano:
         if self.settings.init is None:
-            return Nano(NanoConfig(image_size=self.settings.image_size))
+            return Nano(replace(SIZES[self.settings.size], image_size=self.settings.image_size))
         nano = load(self.settings.init, device="cpu").model
         if not isinstance(nano, Nano):
             raise WeightsError(f"{self.settings.init}: nano goes on from a nano, not from {nano.family}.")

@@ -52,7 +52,8 @@ def make_pairs(base: MaskModel, features: Features, batch: Batch, settings: Refi
     [(_, clicks)] = batch.groups  # a single kind of prompt, so a single group of all photos
     assert clicks.points is not None
     assert clicks.labels is not None
-    logits_BNMhw, scores_BNM = select(base.decode_once(features, clicks), multimask=True, hq=settings.hq)
+    answer = base.decode_once(features, clicks)
+    logits_BNMhw, scores_BNM, _ = select(answer, multimask=True, hq=settings.hq)
     logits_AMhw, scores_AM = logits_BNMhw.flatten(0, 1).float(), scores_BNM.flatten(0, 1).float()
     count = batch.masks.shape[1]
     targets_ASS, weights_BNSS = batch.masks.flatten(0, 1), _trust(batch)

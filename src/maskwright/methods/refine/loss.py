@@ -26,7 +26,7 @@ def refiner_losses(decoded: Decoded, pairs: Pairs, settings: RefinerSettings) ->
     Returns:
         means over the pairs; "kept", "input_iou" and "refined_iou" are for the log.
     """
-    logits_A11hw, score_A11 = select(decoded, multimask=False, hq="sum")
+    logits_A11hw, score_A11, _ = select(decoded, multimask=False, hq="sum")
     logits_ASS = enlarged(logits_A11hw[:, 0, 0].float(), pairs.targets_ASS.shape[-1])
     targets_ASS, weights_ASS = pairs.targets_ASS.float(), pairs.weights_ASS
     losses = {

@@ -179,7 +179,7 @@ class MaskRefiner:
         batch = replace(batch, masks=soft_prompt(batch.masks))
         with torch.autocast(self.base.device.type, self.base.dtype, enabled=self.base.dtype != torch.float32):
             decoded = self.model.decode(features, batch)
-        logits, scores = select(decoded, multimask=False, hq="sum")
+        logits, scores, _ = select(decoded, multimask=False, hq="sum")
         return list(zip(logits[0, :, 0].float(), scores[0, :, 0].float(), strict=True))
 
 

@@ -1,0 +1,1 @@
+"""Uncertainty heads (UncertainSAM): training data, training, calibration, and what they are good for."""

@@ -1,0 +1,210 @@
+"""Uncertainty heads: small networks on a decoder's own tokens that tell how good each mask is, and why not.
+
+After UncertainSAM (Kaiser, Norrenbrock, Rosenhahn, ICML 2025, section 3.2): each head is a perceptron that
+reads the IoU token and the mask token of a mask and gives one number in [0, 1]. All heads are one module, and
+what they give is calibrated. They are trained by `methods.uncertainty`; here they are used.
+
+Axes: A masks, N prompts, M masks a prompt, D inputs, K heads, H hidden, Q knots, P tokens a mask, C channels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from maskwright.errors import InputError, WeightsError
+from maskwright.io.files import shown
+from maskwright.io.weights import read_weights, write_safetensors
+from maskwright.types import Masks
+
+FORMAT, VERSION = "maskwright-heads", "1"
+ENDING = ".heads.safetensors"
+"""`x.heads.safetensors` lies beside `x.safetensors`, the model that it is for."""
+KNOTS = 257
+SHIFT = 0.5
+"""Gaps, in (−0.5, 0.5), are learned as numbers in (0, 1) (reference implementation)."""
+QUALITY, GAPS = "quality", ("model_gap", "prompt_gap", "task_gap")
+
+REST = 5
+"""Place of the tokens that follow the IoU token and the four mask tokens."""
+
+Kind = Literal["published", "selected"]
+
+
+def is_gap(name: str) -> bool:
+    """Whether a head gives a difference of IoUs, not an IoU."""
+    return name.endswith("_gap")
+
+
+@dataclass(frozen=True)
+class HeadsConfig:
+    """What heads are there, and for which models.
+
+    Args:
+        kind: "published": the paper's; "selected": those of every mask a model may select.
+        names: K, such as "quality" or "iou_large", and "model_gap", "prompt_gap", "task_gap".
+        inputs: D numbers that a head reads, the first of a mask's P · C (`token_inputs`).
+        hidden: widths of the hidden layers.
+        models: names of the models whose tokens they learned from, small to large, with each one's digest
+            (`segmenter.weights_digest`).
+    """
+
+    kind: Kind
+    names: tuple[str, ...]
+    inputs: int
+    hidden: tuple[int, ...]
+    models: tuple[tuple[str, str], ...]
+
+    def quality_name(self, model: str) -> str:
+        """The head that tells the IoU of a mask of this one of the models."""
+        return QUALITY if self.kind == "selected" else f"iou_{model}"
+
+
+class UncertaintyHeads(nn.Module):
+    """K perceptrons in one: layers of equal widths, computed together.
+
+    Parameters and buffers: `weights.i` (K, in, out) and `biases.i` (K, out) of each layer; `calibration`
+    (K, Q): what the outputs 0, 1/(Q − 1), … 1 mean, in between linear; it begins as the identity.
+    """
+
+    calibration: Tensor
+
+    def __init__(self, config: HeadsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model_name: str | None = None
+        sizes = (config.inputs, *config.hidden, 1)
+        pairs = list(pairwise(sizes))
+        count = len(config.names)
+        self.weights = nn.ParameterList(torch.zeros(count, before, after) for before, after in pairs)
+        self.biases = nn.ParameterList(torch.zeros(count, after) for _, after in pairs)
+        self.register_buffer("calibration", torch.linspace(0, 1, KNOTS).repeat(count, 1))
+
+    def forward(self, tokens_AD: Tensor) -> Tensor:
+        """(A, K) outputs in [0, 1], not calibrated."""
+        first, *rest = self.weights
+        # All heads read the same, so their first layers are one product.
+        values_KAH = (
+            (tokens_AD @ first.transpose(0, 1).flatten(1)).unflatten(1, (len(first), -1)).transpose(0, 1)
+        )
+        values_KAH = values_KAH + self.biases[0][:, None]
+        for weight_KHH, bias_KH in zip(rest, list(self.biases)[1:], strict=True):
+            values_KAH = torch.baddbmm(bias_KH[:, None], values_KAH.relu(), weight_KHH)
+        outputs_AK: Tensor = values_KAH[..., 0].sigmoid().T
+        return outputs_AK
+
+    def calibrated(self, outputs_AK: Tensor) -> Tensor:
+        """What outputs mean, (A, K) in [0, 1]."""
+        place = outputs_AK.clamp(0, 1) * (KNOTS - 1)
+        low = place.floor().clamp(max=KNOTS - 2)
+        index = low.long().T
+        before, after = self.calibration.gather(1, index), self.calibration.gather(1, index + 1)
+        return (before + (after - before) * (place - low).T).T
+
+    @torch.no_grad()
+    def values(self, tokens_AD: Tensor) -> dict[str, Tensor]:
+        """Calibrated IoUs in [0, 1] and gaps in [−0.5, 0.5], (A,) each, by the heads' names."""
+        columns = self.calibrated(self(tokens_AD)).T
+        pairs = zip(self.config.names, columns, strict=True)
+        return {name: column - SHIFT if is_gap(name) else column for name, column in pairs}
+
+    def annotate(self, masks: Masks) -> Masks:
+        """The same masks with "quality" and the gaps among their `extras`, (N, M) each.
+
+        Raises:
+            InputError: the masks carry no tokens.
+        """
+        values = self.values(mask_inputs(masks).flatten(0, 1)[:, : self.config.inputs])
+        named = {QUALITY: self.config.quality_name(self._bound())} | {name: name for name in GAPS}
+        shape = masks.iou.shape
+        extras = {name: values[head].view(shape) for name, head in named.items() if head in values}
+        return replace(masks, extras={**masks.extras, **extras})
+
+    def bound_to(self, digest: str, name: str) -> Self:
+        """Take the heads into use with a model.
+
+        Raises:
+            WeightsError: they have not learned from this model.
+        """
+        known = {theirs: model for model, theirs in self.config.models}
+        if digest not in known:
+            raise WeightsError(
+                f"these uncertainty heads were trained for {', '.join(known.values())}, and not for {name} "
+                f"(or for other weights of it): train heads for this model with `maskwright train heads`."
+            )
+        self.model_name = known[digest]
+        return self.eval()
+
+    def save(self, path: Path) -> Path:
+        """Write the heads' file.
+
+        Raises:
+            FileError: it cannot be written.
+        """
+        metadata = {"format": FORMAT, "version": VERSION, "config": json.dumps(asdict(self.config))}
+        write_safetensors(path, self.state_dict(), metadata)
+        return path
+
+    @classmethod
+    def load(cls, path: Path) -> UncertaintyHeads:
+        """Read a heads' file.
+
+        Raises:
+            WeightsError: it is none, or damaged.
+        """
+        stored = read_weights(path)
+        if (stored.metadata.get("format"), stored.metadata.get("version")) != (FORMAT, VERSION):
+            raise WeightsError(f"{shown(path)} holds no uncertainty heads of this version of Maskwright.")
+        heads = cls(_config(path, stored.metadata))
+        expected = {key: value.shape for key, value in heads.state_dict().items()}
+        if expected != {key: value.shape for key, value in stored.tensors.items()}:
+            raise WeightsError(f"{shown(path)}: the weights do not fit the heads that the file describes.")
+        heads.load_state_dict(stored.tensors)
+        return heads.eval()
+
+    def _bound(self) -> str:
+        assert self.model_name is not None, "bound_to() comes first"
+        return self.model_name
+
+
+def mask_inputs(masks: Masks) -> Tensor:
+    """What heads may read of each mask, (N, M, P · C); see `token_inputs`.
+
+    Raises:
+        InputError: the masks carry no tokens.
+    """
+    if masks.tokens is None or masks.mask_token is None:
+        raise InputError(f"the masks of {masks.source} carry no tokens, so their uncertainty is unknown.")
+    return token_inputs(masks.tokens, masks.mask_token)
+
+
+def token_inputs(tokens_NTC: Tensor, mask_token_NM: Tensor) -> Tensor:
+    """(N, M, P · C): the IoU token, each mask's own mask token, then what else the family has.
+
+    P is 2 for SAM and MobileSAM, 3 where there is an HQ token (SAM-HQ, nano) or an object score's (SAM 2).
+    The paper's heads read the first two.
+    """
+    masks = mask_token_NM.shape[1]
+    own_NMC = tokens_NTC[:, 1:].gather(1, mask_token_NM[..., None].expand(-1, -1, tokens_NTC.shape[2]))
+    shared = (
+        tokens_NTC[:, place, None].expand(-1, masks, -1) for place in (0, *range(REST, tokens_NTC.shape[1]))
+    )
+    iou_NMC, *rest = shared
+    return torch.cat([iou_NMC, own_NMC, *rest], dim=2)
+
+
+def _config(path: Path, metadata: Mapping[str, str]) -> HeadsConfig:
+    try:
+        values: dict[str, Any] = json.loads(metadata["config"])
+        values |= {name: tuple(values[name]) for name in ("names", "hidden")}
+        values["models"] = tuple((str(model), str(digest)) for model, digest in values["models"])
+        return HeadsConfig(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{shown(path)}: the description of the heads is damaged ({error}).") from error

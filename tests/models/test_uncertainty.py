@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from models.families import FAMILIES, any_family
+from tiny import save_tiny_model
+
+from maskwright.errors import InputError, WeightsError
+from maskwright.models.registry import load
+from maskwright.models.segmenter import Segmenter
+from maskwright.models.uncertainty import HeadsConfig, UncertaintyHeads, token_inputs
+
+NAMES = ("quality", "model_gap", "prompt_gap", "task_gap")
+
+
+def random_heads(inputs: int, digest: str, hidden: tuple[int, ...] = (16, 8)) -> UncertaintyHeads:
+    heads = UncertaintyHeads(
+        HeadsConfig("selected", NAMES, inputs, hidden, (("small", "0"), ("mine", digest)))
+    )
+    generator = torch.Generator().manual_seed(0)
+    for parameter in heads.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    return heads
+
+
+def one_by_one(heads: UncertaintyHeads, tokens: torch.Tensor, k: int) -> torch.Tensor:
+    """Head k alone, layer by layer."""
+    values = tokens
+    for number, (weight, bias) in enumerate(zip(heads.weights, heads.biases, strict=True)):
+        values = (values if number == 0 else values.relu()) @ weight[k] + bias[k]
+    return values[:, 0].sigmoid()
+
+
+def test_heads_together_give_what_each_gives_alone() -> None:
+    heads, tokens = random_heads(24, "1"), torch.randn(7, 24)
+    together = heads(tokens)
+    assert together.shape == (7, 4)
+    for k in range(4):
+        torch.testing.assert_close(together[:, k], one_by_one(heads, tokens, k))
+
+
+def test_calibration_is_linear_between_its_knots() -> None:
+    heads = random_heads(24, "1")
+    outputs = torch.tensor([[0.0, 0.3, 0.77, 1.0]])
+    torch.testing.assert_close(heads.calibrated(outputs), outputs)
+    knots = torch.linspace(0, 1, heads.calibration.shape[1])
+    heads.calibration[1] = knots**2
+    expected = float(np.interp(0.3, knots.numpy(), knots.numpy() ** 2))
+    assert heads.calibrated(outputs)[0].tolist() == pytest.approx([0.0, expected, 0.77, 1.0])
+
+
+def test_inputs_are_the_iou_token_and_the_masks_own() -> None:
+    tokens = torch.arange(2 * 6 * 3).reshape(2, 6, 3).float()
+    inputs = token_inputs(tokens, torch.tensor([[1, 2, 3], [0, 3, 1]]))
+    assert inputs.shape == (2, 3, 9)
+    for n, chosen in enumerate([[1, 2, 3], [0, 3, 1]]):
+        for m, number in enumerate(chosen):
+            assert inputs[n, m].tolist() == [*tokens[n, 0], *tokens[n, 1 + number], *tokens[n, 5]]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_says_how_good_each_mask_is(
+    family: str, golden_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    segmenter = any_family(family, golden_root, tmp_path_factory)
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    plain = segmenter(image, points=[[[10, 10]], [[20, 30]]], multimask=True)
+    assert plain.tokens is not None
+    heads = random_heads(2 * plain.tokens.shape[2], segmenter.digest)
+    asked = Segmenter(segmenter.model, name=family, heads=heads)
+    for multimask in (False, True):
+        masks = asked(
+            image, points=[[[10, 10]], [[20, 30]]], boxes=[None, [5, 5, 30, 30]], multimask=multimask
+        )
+        assert set(masks.extras) == set(NAMES)
+        assert masks.mask_token is not None
+        assert masks.tokens is not None
+        for n in range(2):
+            for m in range(masks.iou.shape[1]):
+                inputs = torch.cat([masks.tokens[n, 0], masks.tokens[n, 1 + masks.mask_token[n, m]]])
+                expected = heads.values(inputs[None])
+                for name in NAMES:
+                    torch.testing.assert_close(masks.extras[name][n, m], expected[name][0])
+        best = masks.best()
+        assert best.extras["quality"].shape == (2, 1)
+        assert torch.equal(
+            best.extras["quality"][:, 0], masks.extras["quality"][range(2), masks.iou.argmax(1)]
+        )
+
+
+def test_heads_lie_beside_their_model(tmp_path: Path) -> None:
+    save_tiny_model(tmp_path).rename(tmp_path / "mine.safetensors")
+    digest = load(tmp_path / "mine.safetensors").digest
+    heads = random_heads(24, digest)
+    heads.save(tmp_path / "mine.heads.safetensors")
+    segmenter = load(tmp_path / "mine.safetensors")
+    assert segmenter.heads is not None
+    assert segmenter.heads.config == heads.config
+    for key, value in segmenter.heads.state_dict().items():
+        assert torch.equal(value, heads.state_dict()[key])
+    assert load(tmp_path / "mine.safetensors", heads=None).heads is None
+
+
+def test_heads_of_another_model_are_refused(tmp_path: Path) -> None:
+    segmenter = load(save_tiny_model(tmp_path))
+    with pytest.raises(WeightsError, match=r"trained for small, mine, and not for other .*train heads"):
+        Segmenter(segmenter.model, name="other", heads=random_heads(24, "another"))
+
+
+def test_files_that_hold_no_heads_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no uncertainty heads"):
+        UncertaintyHeads.load(save_tiny_model(tmp_path))
+    heads = random_heads(24, "1")
+    heads.config = replace(heads.config, hidden=(16, 9))
+    heads.save(tmp_path / "y.safetensors")
+    with pytest.raises(WeightsError, match="do not fit"):
+        UncertaintyHeads.load(tmp_path / "y.safetensors")
+
+
+def test_masks_without_tokens_have_no_known_uncertainty(tmp_path: Path) -> None:
+    segmenter = load(save_tiny_model(tmp_path))
+    masks = segmenter(np.zeros((32, 32, 3), np.uint8), points=[16, 16])
+    heads = random_heads(24, segmenter.digest).bound_to(segmenter.digest, "nano")
+    with pytest.raises(InputError, match="no tokens"):
+        heads.annotate(replace(masks, tokens=None))
