@@ -59,15 +59,20 @@ def make_bsds(root: Path, annotators: int = 2) -> Path:
 
 def make_davis(root: Path, frames: dict[str, list[int]], labels: npt.NDArray[np.uint8]) -> Path:
     """Sequences with the given frame numbers, `labels` as every frame's palette annotation."""
+    make_frames(root / "JPEGImages/480p", root / "Annotations/480p", frames, labels)
+    return root
+
+
+def make_frames(photos: Path, masks: Path, frames: dict[str, list[int]], labels: npt.NDArray[Any]) -> None:
+    """Videos with the given frame numbers, `labels` as every frame's palette annotation."""
     for name, numbers in frames.items():
         for number in numbers:
-            save(root / "JPEGImages/480p" / name / f"{number:05d}.jpg", photo(number))
+            save(photos / name / f"{number:05d}.jpg", photo(number))
             annotation = Image.fromarray(labels)
             annotation.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0])
-            path = root / "Annotations/480p" / name / f"{number:05d}.png"
+            path = masks / name / f"{number:05d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             annotation.save(path)
-    return root
 
 
 def make_labels(root: Path, names: list[str], labels: npt.NDArray[Any] | None = None) -> Path:

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 from data.miniatures import make_labels, make_pairs
 
-from maskwright.data.registry import KINDS, build_dataset, open_dataset
+from maskwright.data.kinds import KINDS
+from maskwright.data.registry import build_dataset, open_dataset
 from maskwright.errors import DatasetError
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from maskwright.cli.commands import Command, dispatch
 from maskwright.cli.common import Common, Positional, Session, parse, run
 from maskwright.data.check import Report, check_dataset
-from maskwright.data.registry import COMMON_OPTIONS, KINDS
+from maskwright.data.kinds import COMMON_OPTIONS, KINDS
 from maskwright.errors import DatasetError
 
 SHOWN_PROBLEMS = 20

@@ -90,8 +90,10 @@ def check_dataset(spec: str, progress: Progress = iter) -> Report:
     dataset = build_dataset(spec)
     report = Report(spec, items=len(dataset), errors=list(dataset.unpaired))
     photos: dict[Path, None] = {}
+    seen: set[str] = set()  # frames of a video file are different photos in one file
     cornered = 0
     for index in progress(range(len(dataset))):
+        name = str(dataset.image_path(index))
         try:
             sample = dataset[index]
         except SampleError as error:
@@ -100,11 +102,13 @@ def check_dataset(spec: str, progress: Progress = iter) -> Report:
             code = "malformed_mask" if isinstance(error, MaskError) else "unreadable"
             report.errors.append(Problem(code, _culprit(dataset, index, error), str(error)))
         else:
-            _count(report, sample, first=dataset.image_path(index) not in photos)
+            name = sample.image.source
+            _count(report, sample, first=name not in seen)
             report.warnings += _odd_masks(sample)
             cornered += _covers_corners(sample)
+        seen.add(name)
         photos[dataset.image_path(index)] = None
-    report.images = len(photos)
+    report.images = len(seen)
     report.warnings += [*_swapped(report, cornered), *_turned(photos), *_duplicates(photos)]
     return report
 

@@ -43,7 +43,11 @@ class COCOInstances(Dataset):
         images: folder of the photos inside `root`; by default what follows `instances_` in the file's name,
             or else `images`.
         crowd: "skip" or "keep" regions marked `iscrowd`.
+        min_area: leave out objects whose `area` in the file is smaller, in pixels.
     """
+
+    kind, tree, pattern = "coco", TREE, "instances*"
+    tables = TABLES
 
     def __init__(
         self,
@@ -52,15 +56,18 @@ class COCOInstances(Dataset):
         annotations: str | None = None,
         images: str | None = None,
         crowd: Literal["skip", "keep"] = "skip",
+        min_area: float = 0.0,
     ) -> None:
-        require_folders("coco", root, [], TREE)
-        self.file = root / annotations if annotations else _find_annotations(root)
-        self.folder = root / (images or _guess_images(root, self.file))
-        require_folders("coco", root, [str(self.folder.relative_to(root))], TREE)
-        content = read_tables(self.file)
+        require_folders(self.kind, root, [], self.tree)
+        self.file = root / annotations if annotations else self._find_annotations(root)
+        self.folder = root / (self._guess_images(root) if images is None else images)
+        require_folders(self.kind, root, [str(self.folder.relative_to(root))], self.tree)
+        content = read_tables(self.file, self.tables)
         self.categories = {entry["id"]: str(entry["name"]) for entry in content["categories"]}
         self.images = content["images"]
-        self._paths = [_photo(self.folder, self.file, entry) for entry in self.images]
+        self.min_area = min_area
+        self._names = [self._photo_name(entry) for entry in self.images]
+        self._paths = [self._photo(entry, name) for entry, name in zip(self.images, self._names, strict=True)]
         self._of_image: dict[Any, list[Mapping[str, Any]]] = {entry["id"]: [] for entry in self.images}
         problems = [
             Problem("missing_image", str(path), f"is listed in {self.file.name}, but there is no such file")
@@ -80,7 +87,32 @@ class COCOInstances(Dataset):
             message = f"is of category {entry['category_id']}, which is not listed"
             problems.append(Problem("unknown_category", where, message))
         elif entry.get("segmentation") and (keep_crowd or not entry.get("iscrowd")):
-            self._of_image[entry["image_id"]].append(entry)
+            if not self.min_area or _area(where, entry) >= self.min_area:
+                self._of_image[entry["image_id"]].append(entry)
+
+    def _find_annotations(self, root: Path) -> Path:
+        found = [path for folder in (root / "annotations", root) for path in sorted(folder.glob("*.json"))]
+        chosen = [path for path in found if path.match(self.pattern)] or found
+        if len(chosen) != 1:
+            listed = ", ".join(str(path.relative_to(root)) for path in chosen) or "none"
+            raise DatasetError(
+                f"{root}: say which JSON file it is with annotations=FILE; found {listed}.\n{self.tree}"
+            )
+        return chosen[0]
+
+    def _guess_images(self, root: Path) -> str:
+        name = self.file.stem.removeprefix("instances_")
+        return name if (root / name).is_dir() else "images"
+
+    def _photo_name(self, entry: Mapping[str, Any]) -> str:
+        """The path of a photo inside the folder of photos."""
+        return str(entry["file_name"])
+
+    def _photo(self, entry: Mapping[str, Any], name: str) -> Path:
+        try:
+            return confine(self.folder, name)
+        except FileError as error:
+            raise DatasetError(f"{self.file}: image {entry['id']}: {error}") from error
 
     def __len__(self) -> int:
         return len(self.images)
@@ -107,7 +139,7 @@ class COCOInstances(Dataset):
             image,
             masks,
             tuple(annotation["id"] for annotation in objects),
-            f"{self.file}[{entry['file_name']}]",
+            f"{self.file}[{self._names[index]}]",
             categories=tuple(self.categories[annotation["category_id"]] for annotation in objects),
         )
 
@@ -117,22 +149,6 @@ class COCOInstances(Dataset):
         except MaskError as error:
             where = f"{self.file}: annotation {annotation['id']}"
             raise SampleError("malformed_mask", where, str(error)) from error
-
-
-def _find_annotations(root: Path) -> Path:
-    found = [path for folder in (root / "annotations", root) for path in sorted(folder.glob("*.json"))]
-    chosen = [path for path in found if path.name.startswith("instances")] or found
-    if len(chosen) != 1:
-        listed = ", ".join(str(path.relative_to(root)) for path in chosen) or "none"
-        raise DatasetError(
-            f"{root}: say which JSON file it is with annotations=FILE; found {listed}.\n{TREE}"
-        )
-    return chosen[0]
-
-
-def _guess_images(root: Path, annotations: Path) -> str:
-    name = annotations.stem.removeprefix("instances_")
-    return name if (root / name).is_dir() else "images"
 
 
 def read_tables(
@@ -162,8 +178,8 @@ def read_tables(
     return result
 
 
-def _photo(folder: Path, file: Path, entry: Mapping[str, Any]) -> Path:
-    try:
-        return confine(folder, str(entry["file_name"]))
-    except FileError as error:
-        raise DatasetError(f"{file}: image {entry['id']}: {error}") from error
+def _area(where: str, entry: Mapping[str, Any]) -> float:
+    area = entry.get("area")
+    if not isinstance(area, int | float) or isinstance(area, bool):
+        raise DatasetError(f"{where} has no area, so min_area cannot choose by it.")
+    return area

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import overload
 
 from maskwright.errors import DatasetError
+from maskwright.io.images import read_header
 from maskwright.types import Sample
 
 
@@ -49,6 +50,21 @@ class Dataset(Sequence[Sample], ABC):
     @abstractmethod
     def mask_path(self, index: int) -> Path:
         """File that holds the annotation of item `index`."""
+
+    def group(self, index: int) -> str:
+        """What item `index` must not be parted from when a set is split: its video, or else its photo.
+
+        Nothing is decoded. Readers of videos override it; items that share a photo share the group.
+        """
+        return str(self.image_path(index))
+
+    def probe(self, index: int) -> None:
+        """Look at the photo of item `index` without decoding it.
+
+        Raises:
+            FileError: when it is missing or no photo.
+        """
+        read_header(self.image_path(index))
 
     @abstractmethod
     def read(self, index: int) -> Sample:
@@ -93,6 +109,14 @@ class Subset(Dataset):
     def mask_path(self, index: int) -> Path:
         """File that holds the annotation of item `index`."""
         return self.dataset.mask_path(self.indices[index])
+
+    def group(self, index: int) -> str:
+        """What item `index` must not be parted from."""
+        return self.dataset.group(self.indices[index])
+
+    def probe(self, index: int) -> None:
+        """Look at the photo of item `index`."""
+        self.dataset.probe(self.indices[index])
 
     def read(self, index: int) -> Sample:
         """Decode item `index`."""

@@ -120,13 +120,15 @@ def pair_files(
     return pairs, problems
 
 
-def pair_trees(images: Path, masks: Path, mask_ending: str) -> tuple[list[Pair], list[Problem]]:
+def pair_trees(
+    images: Path, masks: Path, mask_ending: str, image_endings: Sequence[str] = IMAGE_SUFFIXES
+) -> tuple[list[Pair], list[Problem]]:
     """Pair the photos and masks below two folders (or one) that have the same path there, but for the ending.
 
     Returns:
         As `pair_files`.
     """
-    photos, files = _by_folder(images, IMAGE_SUFFIXES), _by_folder(masks, [mask_ending])
+    photos, files = _by_folder(images, image_endings), _by_folder(masks, [mask_ending])
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for folder in sorted({*photos, *files}):

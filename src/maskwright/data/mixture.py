@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -60,6 +60,16 @@ class Mixture(Dataset):
         dataset, place = self.locate(index)
         return dataset.mask_path(place)
 
+    def group(self, index: int) -> str:
+        """What item `index` must not be parted from."""
+        dataset, place = self.locate(index)
+        return dataset.group(place)
+
+    def probe(self, index: int) -> None:
+        """Look at the photo of item `index`."""
+        dataset, place = self.locate(index)
+        dataset.probe(place)
+
     def read(self, index: int) -> Sample:
         """Decode item `index`."""
         dataset, place = self.locate(index)
@@ -104,13 +114,28 @@ def fold_by_image(dataset: Dataset, number: int, parts: int, seed: int = 0) -> S
     Raises:
         ConfigError: there are fewer photos than parts.
     """
-    photos = list(dict.fromkeys(dataset.image_path(index) for index in range(len(dataset))))
-    if len(photos) < parts:
-        raise ConfigError(f"cannot cut {len(photos)} photos into {parts} parts.")
-    order = np.random.default_rng(seed).permutation(len(photos))
-    chosen = {photos[k] for k in order[abs(number) - 1 :: parts]}
+    return _fold(dataset, [dataset.image_path(k) for k in range(len(dataset))], "photos", number, parts, seed)
+
+
+def fold_by_group(dataset: Dataset, number: int, parts: int, seed: int = 0) -> Subset:
+    """As `fold_by_image`, but what has one `group` stays together: the frames of a video.
+
+    Raises:
+        ConfigError: there are fewer groups than parts.
+    """
+    return _fold(dataset, [dataset.group(k) for k in range(len(dataset))], "videos", number, parts, seed)
+
+
+def _fold(
+    dataset: Dataset, owners: Sequence[Hashable], what: str, number: int, parts: int, seed: int
+) -> Subset:
+    distinct = list(dict.fromkeys(owners))
+    if len(distinct) < parts:
+        raise ConfigError(f"cannot cut {len(distinct)} {what} into {parts} parts.")
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    chosen = {distinct[k] for k in order[abs(number) - 1 :: parts]}
     wanted = number > 0
-    return Subset(dataset, [k for k in range(len(dataset)) if (dataset.image_path(k) in chosen) is wanted])
+    return Subset(dataset, [k for k, owner in enumerate(owners) if (owner in chosen) is wanted])
 
 
 def _cycle(length: int, count: int, rng: np.random.Generator) -> Indices:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maskwright.data import davis
+from maskwright.data import davis, frames
 from maskwright.data.dataset import SampleError
 from maskwright.data.files import list_files, list_photos, require_folders
 from maskwright.data.registry import parse_spec
@@ -78,12 +78,17 @@ def open_videos(spec: str) -> list[Video]:
     kind, folder, options = parse_spec(spec)
     if kind not in ("davis2016", "davis2017"):
         raise DatasetError(f"{spec} holds no videos: give davis2016:FOLDER or davis2017:FOLDER.")
-    left_out = [name for name in options if name not in ("sequences", "exclude")]
+    left_out = [name for name in options if name not in ("split", "resolution", "sequences", "exclude")]
     if left_out:
         raise DatasetError(f"{spec}: videos are taken whole, without {left_out[0]}.")
-    images, masks = davis.find_layout(kind, folder)
-    names = davis.choose(images, options.get("sequences", ()), options.get("exclude", ()))
-    read = read_label_map if kind == "davis2017" else _read_object
+    images, masks = davis.find_layout(kind, folder, options.get("resolution"))
+    known = frames.folders(images)
+    if "split" in options:
+        known, problems, _ = davis.read_split(kind, folder, images, options["split"])
+        if problems:
+            raise DatasetError(f"{spec}: {len(problems)} of its files are missing: {problems[0]}.")
+    names = frames.choose(images, known, options.get("sequences", ()), options.get("exclude", ()))
+    read = read_label_map if kind == "davis2017" else davis.read_object
     videos = [_davis_video(images / name, masks / name, read) for name in names]
     if not videos:
         raise DatasetError(f"{spec} holds no sequence. It should look like this:\n{davis.TREE}")
@@ -113,11 +118,6 @@ def folder_video(frames: Path, mask: Path) -> Video:
 def objects(labels: LabelMap) -> list[int]:
     """The numbers of the objects in a label map, in ascending order."""
     return [int(number) for number in np.unique(labels) if number]
-
-
-def _read_object(path: Path) -> LabelMap:
-    """A mask of DAVIS 2016: object 1 is all that is not 0."""
-    return read_mask(path, threshold=0).astype(np.int32)
 
 
 def _read_given(path: Path) -> LabelMap:

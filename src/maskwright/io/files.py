@@ -124,15 +124,19 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         raise FileError(f"cannot read {shown(path)}: {reason(error)}.") from error
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:  # noqa: ANN401
+def read_json(path: str | os.PathLike[str], encoding: str | None = None) -> Any:  # noqa: ANN401
     """Read a JSON file.
+
+    Args:
+        path: the file.
+        encoding: of its text; by default the Unicode encoding it is in.
 
     Raises:
         FileError: naming the path and the reason; for bad JSON the line and column.
     """
     data = read_bytes(path)
     try:
-        return json.loads(data)
+        return json.loads(data.decode(encoding) if encoding else data)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise FileError(f"{shown(path)} is not valid JSON ({error.msg} at {where}).") from error

@@ -29,7 +29,6 @@ from maskwright.data.transforms import (
     warp_masks,
 )
 from maskwright.errors import DatasetError
-from maskwright.io.images import read_header
 from maskwright.methods.base import ItemKey, TrainingData
 from maskwright.methods.finetune.config import FinetuneSettings, PromptName
 from maskwright.models.base import MaskModel, PromptBatch
@@ -130,8 +129,9 @@ class FinetuneData(TrainingData):
             FileError: a photo cannot be opened.
             DatasetError: none of the first samples has an object of the required size.
         """
-        for path in dict.fromkeys(self.dataset.image_path(index) for index in range(len(self.dataset))):
-            read_header(path)
+        # Items that share a photo are looked at once.
+        for index in {self.dataset.image_path(index): index for index in range(len(self.dataset))}.values():
+            self.dataset.probe(index)
         looked = [self.dataset[index] for index in range(min(8, len(self.dataset)))]
         if not any(usable_masks(sample, self.settings.min_area) for sample in looked):
             raise DatasetError(

@@ -19,7 +19,6 @@ from maskwright.data.mixture import Mixture
 from maskwright.data.prompts import JITTER_PIXELS, jitter_box, tight_box
 from maskwright.data.transforms import Matrix, warp_boxes, warp_maps
 from maskwright.errors import ConfigError, DatasetError
-from maskwright.io.images import read_header
 from maskwright.methods.base import ItemKey, TrainingData
 from maskwright.methods.finetune.items import (
     Augmentation,
@@ -216,8 +215,8 @@ def check_source(source: Source, min_area: float) -> None:
     """
     dataset = source.dataset
     step = max(1, len(dataset) // CHECKED)
-    for path in dict.fromkeys(dataset.image_path(index) for index in range(0, len(dataset), step)):
-        read_header(path)
+    for index in {dataset.image_path(index): index for index in range(0, len(dataset), step)}.values():
+        dataset.probe(index)
     looked = [dataset[index] for index in range(min(8, len(dataset)))]
     if not any(usable_masks(sample, min_area) for sample in looked):
         raise DatasetError(

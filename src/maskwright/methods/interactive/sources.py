@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from maskwright.data.kinds import KINDS
 from maskwright.data.mixture import split_by_image
-from maskwright.data.registry import KINDS, open_dataset
+from maskwright.data.registry import open_dataset
 from maskwright.data.tasks import TASKS, Task, task_id
 from maskwright.errors import ConfigError
 from maskwright.methods.interactive.config import MachineLabelSettings
