@@ -32,15 +32,17 @@ def number_of(frame: npt.NDArray[np.uint8]) -> int:
     return sum(int(frame[24, bit * BAR + 3, 0] > 127) << bit for bit in range(BITS))
 
 
-def write_video(path: Path, frames: int) -> Path:
+def write_video(path: Path, frames: int, size: tuple[int, int] = VIDEO_SIZE) -> Path:
     """An MP4 whose frames show their numbers; the test is skipped where OpenCV cannot write one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     code = cv2.VideoWriter.fourcc(*"mp4v")
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, 24, VIDEO_SIZE[::-1])
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, code, 24, size[::-1])
     if not writer.isOpened():
         pytest.skip("this build of OpenCV cannot write MP4 videos")
     for number in range(frames):
-        writer.write(numbered(number))
+        frame = np.zeros((*size, 3), np.uint8)
+        frame[: VIDEO_SIZE[0], : VIDEO_SIZE[1]] = numbered(number)
+        writer.write(frame)
     writer.release()
     return path
 
@@ -61,7 +63,7 @@ def masklet_json(video: str, frames: int, masklets: int, annotated: int, **chang
 
 
 def make_sav_train(root: Path) -> Path:
-    """Subsets 0 and 7: a video of 22 frames with both kinds, one of 9 with manual masklets in frame 0 only."""
+    """Subsets 0 and 7: a video of 22 frames with both kinds, one of 9 with masklets in frame 0 only."""
     first, second = root / "sav_train/sav_000/sav_000001", root / "sav_train/sav_007/sav_007003"
     write_video(first.with_suffix(".mp4"), 22)
     write_video(second.with_suffix(".mp4"), 9)
@@ -78,7 +80,7 @@ def write_json(path: Path, content: object) -> Path:
 
 
 def make_sav_frames(root: Path, split: str = "val") -> Path:
-    """Video a: frames 0 to 8, annotated every fourth; object 0 always, 2 in frame 4 only; video b: frame 0."""
+    """Video a: frames 0 to 8, each fourth annotated, object 0 always, 2 in frame 4 only; video b: frame 0."""
     base = root / f"sav_{split}"
     for video, count in (("a", 9), ("b", 1)):
         for number in range(count):

@@ -1,4 +1,4 @@
-"""`maskwright data`: which kinds of datasets can be read, what is wrong with one, and stacks to masks."""
+"""`maskwright data`: which kinds of datasets can be read, what is wrong with one, stacks, downloads."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ def main(argv: list[str]) -> int:
         "list": (partial(_run_list), "List the kinds of datasets, their folders and their options."),
         "check": (partial(_run_check), "Read a whole dataset and say what is wrong with it."),
         "convert": (_run_convert, "Turn the pages of TIFF stacks into binary masks."),
+        "download-sav": (_run_download, "Fetch the archives of SA-V from a list of links, with resume."),
     }
     return dispatch("maskwright data", "Datasets: what can be read, and whether it is sound.", commands, argv)
 
@@ -55,6 +56,12 @@ def _run_check(argv: list[str]) -> int:
 
 def _run_convert(argv: list[str]) -> int:
     from maskwright.cli.data_convert import main
+
+    return main(argv)
+
+
+def _run_download(argv: list[str]) -> int:
+    from maskwright.cli.data_download import main
 
     return main(argv)
 
