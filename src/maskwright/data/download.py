@@ -111,9 +111,9 @@ class Download:
     jobs: int = 4
     retries: int = 5
     pause_s: float = 1.0
-    received: int = 0
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    received: int = field(default=0, init=False)
+    _stop: threading.Event = field(default_factory=threading.Event, init=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def run(
         self, links: Sequence[Link], tick_s: float = 1.0
