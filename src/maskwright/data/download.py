@@ -203,6 +203,7 @@ class Download:
             with urlopen(request, timeout=_TIMEOUT_S) as response:  # noqa: S310
                 self._receive(response, link, part, tag, start)
         except HTTPError as error:
+            error.close()
             if error.code == 416 and start:
                 if error.headers.get("Content-Range") == f"bytes */{start}":
                     return
