@@ -1,0 +1,1 @@
+"""Which masks are wrong, and why: small heads on SAM's own tokens, their calibration and guarantees."""
