@@ -72,6 +72,10 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def stored_as(self, dtype: npt.DTypeLike) -> TokenRows:
+        """The same rows with tokens of another type."""
+        return TokenRows(self.tokens.astype(dtype, copy=False), self.columns)
+
     def table(self, models: Sequence[str]) -> pa.Table:
         """The columns, NaN as null."""
         schema = row_schema(models)
@@ -121,16 +125,6 @@ def read_columns(path: Path, models: Sequence[str], names: Sequence[str] | None 
             return file.read(None if names is None else list(names), use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise _unreadable(path, error) from error
-
-
-def count_rows(path: Path, models: Sequence[str]) -> int:
-    """How many rows a file has.
-
-    Raises:
-        DatasetError: it is damaged, cut off, or has other columns.
-    """
-    with _opened(path, models) as file:
-        return int(file.metadata.num_rows)
 
 
 def _opened(path: Path, models: Sequence[str]) -> pq.ParquetFile:
