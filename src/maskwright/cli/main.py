@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "track": ("maskwright.cli.track", "Follow objects through a video, from their first masks."),
     "train": ("maskwright.cli.train", "Train a model by a recipe, or fine-tune one on your own data."),
     "label": ("maskwright.cli.label", "Label many photos by machine: masks of everything, in shards."),
+    "uncertainty": ("maskwright.cli.uncertainty", "Know which masks are wrong, and why."),
     "evaluate": ("maskwright.cli.evaluate", "Measure a model or a baseline on a dataset."),
     "models": ("maskwright.cli.models", "List, fetch, inspect and convert models."),
     "data": ("maskwright.cli.data", "Check a dataset before training; turn stacks into masks."),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Worker(Protocol):
     def release(self) -> None:
         """Forget what was loaded; called where other processes do the work."""
 
-    def label(self, image: PlannedImage) -> Sequence[Any]:
+    def label(self, image: PlannedImage) -> Sized:
         """The rows of one photo, always the same ones.
 
         Raises:
@@ -51,7 +51,7 @@ class Worker(Protocol):
     def files(self, shard: Shard) -> list[Path]:
         """The files of a shard, in order."""
 
-    def write(self, shard: Shard, rows: Sequence[Sequence[Any] | None]) -> None:
+    def write(self, shard: Shard, rows: Sequence[Any]) -> None:
         """Write a shard's files, each atomically; `rows` has one part a photo, None where it failed.
 
         Raises:
@@ -90,7 +90,7 @@ def run_local(shards: Iterable[Shard], worker: Worker, ledger: Ledger, workers: 
 
 def label_shard(shard: Shard, worker: Worker) -> Generator[Outcome, None, Entry]:
     """Label the photos of a shard, yielding each one's outcome, and write its files."""
-    rows: list[Sequence[Any] | None] = []
+    rows: list[Sized | None] = []
     failures = []
     for image in shard.images:
         reason = None

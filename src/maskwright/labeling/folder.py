@@ -4,7 +4,8 @@ DIR/set.json             kind, model, settings, number of photos, photos a shard
 DIR/plan.jsonl           one line a photo, in order
 DIR/ledger.jsonl         one line a finished shard, written after its files
 DIR/masks/00000.parquet  one row a mask (`io.label_shards`); or, with files = "sa1b":
-DIR/sa1b/a/x.json        the masks of photo a/x.jpg, in SA-1B's form (`labeling.sa1b`)
+DIR/sa1b/a/x.json        the masks of photo a/x.jpg, in SA-1B's form (`labeling.sa1b`); or, with "tokens":
+DIR/tokens/00000.safetensors, 00000.parquet   tokens and columns, one row a mask (`labeling.tokens`)
 DIR/refined/00000.parquet, refined.json, refined_ledger.jsonl   the same for refined masks
 """
 
@@ -35,7 +36,7 @@ from maskwright.labeling.plan import Plan, PlannedImage, Shard, changes
 
 SHOWN_CHANGES = 8
 
-Files = Literal["parquet", "sa1b"]
+Files = Literal["parquet", "sa1b", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ class LabelFolder:
         """A shard of refined masks."""
         return shard_path(self.path, "refined", shard)
 
+    def tokens(self, shard: int) -> Path:
+        """The tokens of a shard; their columns lie beside them, in `.parquet`."""
+        return self.path / "tokens" / f"{shard:05d}.safetensors"
+
     def annotations(self, image: str) -> Path:
         """The masks of one photo in SA-1B's form, named as Meta names them: sa_1.json for sa_1.jpg."""
         return confine(self.path / "sa1b", str(PurePosixPath(image).with_suffix(".json")))
@@ -85,6 +90,9 @@ class LabelFolder:
         """The files of a shard, in order."""
         if kind == "parquet":
             return [self.masks(shard.number)]
+        if kind == "tokens":
+            tokens = self.tokens(shard.number)
+            return [tokens, tokens.with_suffix(".parquet")]
         return [self.annotations(image.name) for image in shard.images]
 
     def read_settings(self) -> dict[str, Any]:
@@ -159,7 +167,7 @@ class LabelFolder:
         except OSError as error:
             raise FileError(f"cannot write in {shown(self.path)}: {reason(error)}.") from error
         # With the lock held nobody else is writing here: what is left half written is from a killed run.
-        parts = [self.path / name for name in ("masks", "refined", "sa1b")]
+        parts = [self.path / name for name in ("masks", "refined", "tokens", "sa1b")]
         for folder in (self.path, *parts, *(below for below in parts[-1].rglob("*") if below.is_dir())):
             remove_stale_parts(folder, older_than_s=0)
         return lock

@@ -31,6 +31,7 @@ class ModelChoice:
     num_heads: int | None = None
     device: str = "auto"
     offline: bool = False
+    heads: str | None = "auto"
 
     def load(self) -> Segmenter:
         """Load it.

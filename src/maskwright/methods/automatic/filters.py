@@ -40,13 +40,13 @@ def measure(logits_NHW: Tensor, offset: float) -> Measures:
     Source: Kirillov et al. 2023, section 5 and appendix B.
     """
     masks_NHW = logits_NHW > 0
-    inner, outer = (_count(logits_NHW > limit) for limit in (offset, -offset))
+    inner, outer = (count_pixels(logits_NHW > limit) for limit in (offset, -offset))
     stability = np.divide(inner, outer, out=np.zeros(len(inner)), where=outer > 0)
-    return Measures(stability, _count(masks_NHW), tight_boxes(masks_NHW))
+    return Measures(stability, count_pixels(masks_NHW), tight_boxes(masks_NHW))
 
 
-def _count(masks_NHW: Tensor) -> npt.NDArray[np.int64]:
-    """Object pixels of each mask."""
+def count_pixels(masks_NHW: Tensor) -> npt.NDArray[np.int64]:
+    """(N,) object pixels of each of (N, H, W) bool masks."""
     if masks_NHW.device.type == "cpu":
         # Ten times as fast as torch, which widens every byte before it adds.
         return np.array([np.count_nonzero(mask) for mask in masks_NHW.numpy()], dtype=np.int64)
