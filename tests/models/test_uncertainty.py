@@ -7,24 +7,12 @@ import numpy as np
 import pytest
 import torch
 from models.families import FAMILIES, any_family
-from tiny import save_tiny_model
+from tiny import random_heads, save_tiny_model
 
 from maskwright.errors import InputError, WeightsError
 from maskwright.models.registry import load
 from maskwright.models.segmenter import Segmenter
-from maskwright.models.uncertainty import HeadsConfig, UncertaintyHeads, token_inputs
-
-NAMES = ("quality", "model_gap", "prompt_gap", "task_gap")
-
-
-def random_heads(inputs: int, digest: str, hidden: tuple[int, ...] = (16, 8)) -> UncertaintyHeads:
-    heads = UncertaintyHeads(
-        HeadsConfig("selected", NAMES, inputs, hidden, (("small", "0"), ("mine", digest)))
-    )
-    generator = torch.Generator().manual_seed(0)
-    for parameter in heads.parameters():
-        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
-    return heads
+from maskwright.models.uncertainty import VALUES, UncertaintyHeads, token_inputs
 
 
 def one_by_one(heads: UncertaintyHeads, tokens: torch.Tensor, k: int) -> torch.Tensor:
@@ -76,14 +64,14 @@ def test_every_family_says_how_good_each_mask_is(
         masks = asked(
             image, points=[[[10, 10]], [[20, 30]]], boxes=[None, [5, 5, 30, 30]], multimask=multimask
         )
-        assert set(masks.extras) == set(NAMES)
+        assert set(masks.extras) == set(VALUES)
         assert masks.mask_token is not None
         assert masks.tokens is not None
         for n in range(2):
             for m in range(masks.iou.shape[1]):
                 inputs = torch.cat([masks.tokens[n, 0], masks.tokens[n, 1 + masks.mask_token[n, m]]])
                 expected = heads.values(inputs[None])
-                for name in NAMES:
+                for name in VALUES:
                     torch.testing.assert_close(masks.extras[name][n, m], expected[name][0])
         best = masks.best()
         assert best.extras["quality"].shape == (2, 1)
