@@ -86,7 +86,7 @@ def generate(
     """Find masks of everything in an image.
 
     Every crop is embedded once and asked with its grid of clicks; each answer is filtered by predicted IoU,
-    expected quality if one is asked for, stability, area and the crop's edge; overlapping masks are suppressed
+    expected quality if asked for, stability, area and the crop's edge; overlapping masks are suppressed
     within a crop, then between crops, then, if small regions were removed, once more.
 
     Args:
@@ -132,9 +132,9 @@ def check_quality(segmenter: Segmenter, settings: AutomaticSettings) -> None:
     told = () if segmenter.heads is None else segmenter.heads.told()
     if settings.min_quality is not None and QUALITY not in told:
         raise InputError(
-            f"min_quality is {settings.min_quality}, but {segmenter.name} has no uncertainty heads that tell the "
-            "quality of a mask: give their file (--heads FILE), train some with `maskwright train heads`, or "
-            "leave min_quality out."
+            f"min_quality is {settings.min_quality}, but {segmenter.name} has no uncertainty heads that tell "
+            "the quality of a mask: give their file (--heads FILE), train some with `maskwright train heads`, "
+            "or leave min_quality out."
         )
 
 

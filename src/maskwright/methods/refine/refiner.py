@@ -151,8 +151,8 @@ class MaskRefiner:
             prompts: what it was asked with.
 
         Returns:
-            As many masks, with the refiner's scores. The base's are in `extras["unrefined_iou"]`, and what its
-            uncertainty heads tell of its own masks in "unrefined_quality" and so on.
+            As many masks, with the refiner's scores. `extras["unrefined_iou"]` has the base's, and
+            "unrefined_quality" and so on what its uncertainty heads tell of its own masks.
         """
         places, boxes, points = [], [], []
         for n in range(len(masks)):
