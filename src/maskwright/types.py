@@ -269,6 +269,11 @@ class Masks:
         """Height and width of the image."""
         return self.geometry.size
 
+    @property
+    def quality(self) -> Tensor | None:
+        """(N, M) expected IoU of each mask, calibrated; None of a model without uncertainty heads."""
+        return self.extras.get("quality")
+
     def best(self) -> Masks:
         """Keep for each prompt the mask with the highest predicted IoU: M becomes 1."""
         pick = self.iou.argmax(dim=1)

@@ -7,24 +7,15 @@ import numpy as np
 import pytest
 import torch
 from models.families import FAMILIES, any_family
-from tiny import save_tiny_model
+from tiny import WIDTH, random_heads, save_tiny_heads, save_tiny_model
 
 from maskwright.errors import InputError, WeightsError
-from maskwright.models.registry import load
+from maskwright.methods.automatic.config import AutomaticSettings
+from maskwright.methods.automatic.generator import generate
+from maskwright.models import hub
+from maskwright.models.registry import heads_file, load, save
 from maskwright.models.segmenter import Segmenter
-from maskwright.models.uncertainty import HeadsConfig, UncertaintyHeads, token_inputs
-
-NAMES = ("quality", "model_gap", "prompt_gap", "task_gap")
-
-
-def random_heads(inputs: int, digest: str, hidden: tuple[int, ...] = (16, 8)) -> UncertaintyHeads:
-    heads = UncertaintyHeads(
-        HeadsConfig("selected", NAMES, inputs, hidden, (("small", "0"), ("mine", digest)))
-    )
-    generator = torch.Generator().manual_seed(0)
-    for parameter in heads.parameters():
-        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
-    return heads
+from maskwright.models.uncertainty import VALUES, UncertaintyHeads, mask_inputs, token_inputs
 
 
 def one_by_one(heads: UncertaintyHeads, tokens: torch.Tensor, k: int) -> torch.Tensor:
@@ -76,14 +67,14 @@ def test_every_family_says_how_good_each_mask_is(
         masks = asked(
             image, points=[[[10, 10]], [[20, 30]]], boxes=[None, [5, 5, 30, 30]], multimask=multimask
         )
-        assert set(masks.extras) == set(NAMES)
+        assert set(masks.extras) == set(VALUES)
         assert masks.mask_token is not None
         assert masks.tokens is not None
         for n in range(2):
             for m in range(masks.iou.shape[1]):
                 inputs = torch.cat([masks.tokens[n, 0], masks.tokens[n, 1 + masks.mask_token[n, m]]])
                 expected = heads.values(inputs[None])
-                for name in NAMES:
+                for name in VALUES:
                     torch.testing.assert_close(masks.extras[name][n, m], expected[name][0])
         best = masks.best()
         assert best.extras["quality"].shape == (2, 1)
@@ -127,3 +118,97 @@ def test_masks_without_tokens_have_no_known_uncertainty(tmp_path: Path) -> None:
     heads = random_heads(24, segmenter.digest).bound_to(segmenter.digest, "nano")
     with pytest.raises(InputError, match="no tokens"):
         heads.annotate(replace(masks, tokens=None))
+
+
+def test_heads_of_the_package_folders_and_decoders_on_a_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = save_tiny_model(tmp_path)
+    heads = random_heads(2 * WIDTH, load(base).digest)
+    heads.save(tmp_path / "folder" / "model.heads.safetensors")
+    base.rename(tmp_path / "folder" / "model.safetensors")
+    segmenter = load(tmp_path / "folder")
+    assert segmenter.heads is not None
+    decoder = save(segmenter, tmp_path / "decoder.safetensors", part="decoder")
+    combined = load(decoder, base=tmp_path / "folder")
+    assert combined.heads is not None
+    assert combined.heads.digest() == segmenter.heads.digest()
+    packaged = hub.NAMED["nano"]
+    monkeypatch.setattr(hub, "PACKAGED", tmp_path)
+    monkeypatch.setitem(hub.NAMED, "nano", replace(packaged, sha256=None))
+    save(segmenter, tmp_path / "nano.safetensors")
+    assert heads_file("nano") == tmp_path / "nano.heads.safetensors"
+    assert load("nano").heads is not None
+    monkeypatch.setenv("MASKWRIGHT_MODELS", str(tmp_path / "placed"))
+    assert heads_file("sam-vit-b") is None
+    placed = heads.save(tmp_path / "placed/sam-vit-b/sam_vit_b_01ec64.heads.safetensors")
+    assert heads_file("sam-vit-b") == placed
+
+
+def test_heads_are_saved_with_a_model_in_fewer_bits(tmp_path: Path) -> None:
+    file = save_tiny_model(tmp_path)
+    save_tiny_heads(file)
+    segmenter = load(file, device="cpu")
+    half = load(save(segmenter, tmp_path / "half.safetensors", dtype=torch.float16), device="cpu")
+    assert half.digest != segmenter.digest
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    quality = [one(image, points=[30, 20]).quality for one in (segmenter, half)]
+    assert quality[0] is not None
+    torch.testing.assert_close(*quality, atol=0.02, rtol=0)
+    assert segmenter(image, points=[30, 20])[:0].extras["quality"].shape == (0, 1)
+
+
+def test_one_heads_module_serves_two_models(tmp_path: Path) -> None:
+    first, second = (load(save_tiny_model(tmp_path), device="cpu") for _ in range(2))
+    with torch.no_grad():
+        next(second.model.parameters()).add_(1)
+    second = Segmenter(second.model)
+    heads = random_heads(2 * WIDTH, first.digest)
+    heads.config = replace(heads.config, models=(("a", first.digest), ("b", second.digest)))
+    asked = [Segmenter(one.model, heads=heads) for one in (first, second)]
+    assert [one.heads and one.heads.model_name for one in asked] == ["a", "b"]
+    assert heads.model_name is None
+
+
+def test_published_heads_tell_the_quality_of_their_model(tmp_path: Path) -> None:
+    digest = load(save_tiny_model(tmp_path), device="cpu").digest
+    heads = random_heads(2 * WIDTH, digest)
+    heads.config = replace(
+        heads.config, kind="published", names=("iou_small", "iou_mine", "prompt_gap", "refined_iou")
+    )
+    segmenter = Segmenter(load(tmp_path / "tiny.safetensors", device="cpu").model, heads=heads)
+    masks = segmenter(np.zeros((32, 32, 3), np.uint8), points=[16, 16])
+    assert set(masks.extras) == {"quality", "prompt_gap"}
+    values = heads.values(mask_inputs(masks)[:, 0, : 2 * WIDTH])
+    torch.testing.assert_close(masks.extras["quality"][:, 0], values["iou_mine"])
+
+
+def test_a_digest_changes_with_weights_and_calibration() -> None:
+    heads, others = random_heads(24, "1"), random_heads(24, "1", seed=1)
+    assert heads.digest() == random_heads(24, "1").digest() != others.digest()
+    before = heads.digest()
+    heads.calibration[3, 200] -= 0.001
+    assert heads.digest() != before
+
+
+def test_quality_is_kept_by_the_generator_and_may_be_asked_for(tmp_path: Path) -> None:
+    file = save_tiny_model(tmp_path)
+    save_tiny_heads(file)
+    segmenter = load(file, device="cpu")
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    loose = AutomaticSettings(
+        points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=1.0
+    )
+    masks = generate(segmenter, image, loose)
+    assert masks
+    embedding = segmenter.embed(image)
+    for mask in masks:
+        answer = segmenter(embedding, points=mask.point, multimask=True)
+        number = int((answer.iou[0] - mask.predicted_iou).abs().argmin())
+        for name in VALUES:
+            assert mask.extras[name] == pytest.approx(float(answer.extras[name][0, number]), abs=1e-5)
+    least = float(np.median([mask.extras["quality"] for mask in masks]))
+    kept = generate(segmenter, image, loose.model_copy(update={"min_quality": least}))
+    assert len(kept) == sum(mask.extras["quality"] >= least for mask in masks)
+    with pytest.raises(InputError, match="no uncertainty heads that tell the quality"):
+        generate(load(file, heads=None), image, loose.model_copy(update={"min_quality": 0.5}))

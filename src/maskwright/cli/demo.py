@@ -76,7 +76,8 @@ def _table(results: Sequence[PhotoResult]) -> Table:
     from rich.table import Table
 
     table = Table("photo", "prompt", title="Masks of the demo", title_justify="left")
-    for heading in ("predicted IoU", "area", "undecided", "time"):
+    known = any(answer.quality for result in results for answer in result.answers)
+    for heading in ("predicted IoU", *["quality"] * known, "area", "undecided", "time"):
         table.add_column(heading, justify="right")
     for result in results:
         for number, answer in enumerate(result.answers):
@@ -84,6 +85,7 @@ def _table(results: Sequence[PhotoResult]) -> Table:
                 "" if number else result.photo.name,
                 answer.title,
                 " ".join(f"{score:.2f}" for score in answer.scores),
+                *[" ".join(f"{value:.2f}" for value in answer.quality)] * known,
                 " ".join(f"{area:.1%}" for area in answer.areas),
                 f"{answer.undecided:.1%}",
                 f"{answer.milliseconds:.0f} ms",

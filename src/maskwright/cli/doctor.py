@@ -29,8 +29,9 @@ SMOKE_IOU = 0.5
 class Doctor(Common):
     """Say what this machine has and whether Maskwright works on it.
 
-    Checks versions, device and arithmetic, memory and disk, the folders of models, the packaged model's
-    checksum, and cuts a disc out of a picture. Ends with code 1 when something is wrong.
+    Checks versions, device and arithmetic, memory and disk, the folders of models, the checksums of the
+    packaged model and its uncertainty heads, and cuts a disc out of a picture. Ends with code 1 when
+    something is wrong.
     """
 
 
@@ -195,10 +196,33 @@ def check_nano(device: torch.device) -> Iterator[Finding]:
         return
     else:
         yield Finding("nano", True, f"{path.name} is intact (SHA-256 {actual[:12]}…)")
+    yield from check_heads()
     try:
         yield _cut_disc(device)
     except MaskwrightError as error:
         yield Finding("smoke run", False, str(error))
+
+
+def check_heads() -> Iterator[Finding]:
+    """Compare the checksum of the packaged model's uncertainty heads, if it ships with some."""
+    from maskwright.io.weights import sha256
+    from maskwright.models.hub import NAMED
+    from maskwright.models.registry import heads_file
+
+    expected, path = NAMED["nano"].heads_sha256, heads_file("nano")
+    if path is None:
+        if expected is not None:
+            text = "the packaged uncertainty heads are missing; install Maskwright again"
+            yield Finding("nano's heads", False, text)
+        return
+    actual = sha256(path)
+    if expected is None:
+        yield Finding("nano's heads", None, f"{path.name} is there; no checksum is recorded for it")
+    elif actual != expected:
+        text = f"{path} has SHA-256 {actual}, not {expected}; install Maskwright again"
+        yield Finding("nano's heads", False, text)
+    else:
+        yield Finding("nano's heads", True, f"{path.name} is intact (SHA-256 {actual[:12]}…)")
 
 
 def _cut_disc(device: torch.device) -> Finding:
@@ -217,6 +241,8 @@ def _cut_disc(device: torch.device) -> Finding:
     found = masks.binary()[0, 0]
     iou = float((found & disc).sum() / (found | disc).sum())
     text = f"a disc was cut out in {seconds:.2f} s with an IoU of {iou:.2f}"
+    if masks.quality is not None:
+        text += f" ({float(masks.quality[0, 0]):.2f} expected)"
     return Finding("smoke run", iou >= SMOKE_IOU, text)
 
 

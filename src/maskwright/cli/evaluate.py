@@ -217,6 +217,7 @@ def _load(name: str, options: Prompted, plan: Plan) -> ModelPredictor:
         base=options.base,
         num_heads=options.num_heads,
         device=options.device,
+        heads=None,
         offline=options.offline,
     )
     if plan.protocol == "hq" and plan.hq != "off" and not segmenter.model.has_hq:

@@ -11,7 +11,7 @@ from tyro.conf import Positional
 
 from maskwright.cli.commands import dispatch
 from maskwright.cli.common import Common, Session, parse, run
-from maskwright.cli.models import Source, describe, read_source
+from maskwright.cli.models import Source, describe, keep_heads, read_source
 from maskwright.errors import FileError
 
 
@@ -43,6 +43,8 @@ class Checkpoint(Source):
     """The file to write: .pth, .pt or .safetensors."""
     drop_task_prompts: bool = False
     """Leave out task prompts, for which such a file has no place; the model then knows no tasks."""
+    heads: Annotated[str, tyro.conf.arg(metavar="auto|none|FILE")] = "auto"
+    """Uncertainty heads to write beside it: those beside the model, none, or a file's."""
 
 
 def main(argv: list[str]) -> int:
@@ -69,8 +71,12 @@ def checkpoint(options: Checkpoint, session: Session) -> None:
     read = read_source(options)
     dropped = options.drop_task_prompts
     file = write_original(read, options.out, options.model, drop_task_prompts=dropped)
-    session.print(str(file))
-    session.result.update(describe(read), file=file)
+    changed = dropped and read.task_prompts is not None
+    heads = keep_heads(options, read, file, options.heads, changed=changed)
+    for written in (file, heads):
+        if written is not None:
+            session.print(str(written))
+    session.result.update(describe(read), file=file, heads=heads)
 
 
 def labels(options: Labels, session: Session) -> None:

@@ -55,6 +55,8 @@ class Masks(Common):
     """For decoder-only checkpoints: the SAM they were trained on."""
     num_heads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Attention heads of the decoder, if the file does not tell and they are not eight."""
+    heads: Annotated[str, tyro.conf.arg(metavar="auto|none|FILE")] = "auto"
+    """Uncertainty heads, whose values are kept with each mask: those beside the model, none, or a file's."""
     offline: bool = False
     """Never use the network."""
     format: Literal["parquet", "sa1b"] = "parquet"
@@ -114,7 +116,9 @@ def masks(options: Masks, session: Session) -> None:
         check_names(image.name for image in images)
     # Absolute, for the processes of a Ray cluster may work in other folders.
     folder = LabelFolder(options.out.absolute())
-    model = ModelChoice(options.model, options.base, options.num_heads, options.device, options.offline)
+    model = ModelChoice(
+        options.model, options.base, options.num_heads, options.device, options.offline, options.heads
+    )
     worker = MaskWorker(folder, model, options.settings, options.format)
     with folder.lock():
         worker.prepare()
@@ -130,11 +134,12 @@ def masks(options: Masks, session: Session) -> None:
         del images
         carry_out(work, options.where, options.device, session)
     if session.result["n"] and not session.result["masks"]:
-        asked = folder.read_settings()["settings"]
+        asked, least = folder.read_settings()["settings"], options.settings.min_quality
         session.warn(
             f"no mask was kept in any photo. They need a predicted IoU above {asked['pred_iou_thresh']} "
             f"(--pred-iou-thresh) and a stability of at least {asked['stability_score_thresh']} "
-            f"(--stability-score-thresh), and cover at most {asked['max_area']} of the photo (--max-area)."
+            f"(--stability-score-thresh), and cover at most {asked['max_area']} of the photo (--max-area)"
+            + (f"; their quality is at least {least} (--min-quality)." if least is not None else ".")
         )
     session.print(summary(session.result))
 

@@ -74,7 +74,9 @@ def refine(options: Refine, session: Session) -> None:
     # Before a model is loaded, or a folder made, for nothing.
     folder.read_settings()
     locate_refiner(options.refiner)
-    model = ModelChoice(options.model, options.base, options.num_heads, options.device, options.offline)
+    model = ModelChoice(
+        options.model, options.base, options.num_heads, options.device, options.offline, heads=None
+    )
     worker = RefineWorker(folder, model, options.refiner)
     with folder.lock():
         worker.prepare()

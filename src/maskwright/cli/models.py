@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import tyro
 from tyro.conf import Positional
 
 from maskwright.cli.commands import dispatch
@@ -51,6 +52,8 @@ class Convert(Source):
     """Where to write config.json and model.safetensors."""
     drop_task_prompts: bool = False
     """Leave out task prompts, for which such a folder has no place; the model then knows no tasks."""
+    heads: Annotated[str, tyro.conf.arg(metavar="auto|none|FILE")] = "auto"
+    """Uncertainty heads to write beside it: those beside the model, none, or a file's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,13 +110,15 @@ def list_models(options: List, session: Session) -> None:
     from rich.table import Table
 
     from maskwright.models.hub import NAMED, local_file
+    from maskwright.models.registry import heads_file
 
-    table = Table("name", "family", "parameters", "licence", "on this machine", box=None)
+    table = Table("name", "family", "parameters", "licence", "heads", "on this machine", box=None)
     rows = []
     for name, model in NAMED.items():
-        path = local_file(name)
+        path, heads = local_file(name), heads_file(name)
         count = f"{model.parameters / 1e6:.1f} M" if model.parameters else "–"
-        table.add_row(name, model.family, count, model.licence, str(path) if path else "no")
+        here = str(path) if path else "no"
+        table.add_row(name, model.family, count, model.licence, "yes" if heads else "no", here)
         rows.append(
             {
                 "name": name,
@@ -124,6 +129,7 @@ def list_models(options: List, session: Session) -> None:
                 "file": model.file,
                 "sha256": model.sha256,
                 "path": path,
+                "heads": heads,
             }
         )
     session.print(table)
@@ -133,12 +139,57 @@ def list_models(options: List, session: Session) -> None:
 def info(options: Info, session: Session) -> None:
     """Print what a model holds."""
     checkpoint = read_source(options)
-    facts = describe(checkpoint)
+    facts = describe(checkpoint) | {"heads": _heads(options)}
     for key, value in facts.items():
         session.print(
             f"{key:<12}{value if not isinstance(value, list) else ', '.join(map(str, value)) or '–'}"
         )
     session.result.update(facts, config=checkpoint.config, dropped=list(checkpoint.dropped))
+
+
+def _heads(options: Source) -> str:
+    """Which uncertainty heads lie beside a model, in words."""
+    from maskwright.models.registry import heads_file
+    from maskwright.models.uncertainty import UncertaintyHeads
+
+    file = heads_file(options.model)
+    if file is None:
+        return "none"
+    config = UncertaintyHeads.load(file).config
+    models = ", ".join(f"{name} ({digest})" for name, digest in config.models)
+    return f"{file.name}: {', '.join(config.names)}, {config.kind}, for {models}"
+
+
+def keep_heads(options: Source, read: Checkpoint, file: Path, heads: str, *, changed: bool) -> Path | None:
+    """Write a model's uncertainty heads beside its new file; None if it has none.
+
+    Args:
+        options: say which model it was.
+        read: what was written.
+        file: the model's new file.
+        heads: which heads, as for `models.registry.load`.
+        changed: the new file is another model, without task prompts.
+
+    Raises:
+        WeightsError: they are damaged, or of another model.
+        InputError: heads were named for a model that is another one now.
+    """
+    from maskwright.errors import InputError
+    from maskwright.models.registry import build, heads_file
+    from maskwright.models.segmenter import weights_digest
+    from maskwright.models.uncertainty import AUTO, ENDING, UncertaintyHeads
+
+    if changed and heads not in (AUTO, "none"):
+        raise InputError(
+            "a model without its task prompts is another one: leave --heads out, and train new ones."
+        )
+    found = None if changed else heads_file(options.model, heads)
+    if found is None:
+        return None
+    digest = weights_digest(build(read, options.model))
+    return (
+        UncertaintyHeads.load(found).bound_to(digest, options.model).save(file.with_name(file.stem + ENDING))
+    )
 
 
 def describe(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -225,6 +276,9 @@ def convert(options: Convert, session: Session) -> None:
     checkpoint = read_source(options)
     dropped = options.drop_task_prompts
     files = write_transformers(checkpoint, options.folder, options.model, drop_task_prompts=dropped)
+    changed = dropped and checkpoint.task_prompts is not None
+    heads = keep_heads(options, checkpoint, files[0], options.heads, changed=changed)
+    files += [] if heads is None else [heads]
     for file in files:
         session.print(str(file))
     session.result.update(describe(checkpoint), files=files)

@@ -87,6 +87,12 @@ def _model(options: Memory) -> MaskModel:
         where = choose_device(options.device).value
         return fresh_model(name, base=base, num_heads=heads, image_size=side).to(where)
     segmenter = load(
-        name, base=base, num_heads=heads, image_size=side, device=options.device, offline=options.offline
+        name,
+        base=base,
+        num_heads=heads,
+        image_size=side,
+        device=options.device,
+        heads=None,
+        offline=options.offline,
     )
     return segmenter.model

@@ -73,6 +73,9 @@ class Personalize(Learned):
     """Keep what was learned in this file, a few kilobytes."""
     load: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE")] = ()
     """Look for objects that were learned before, all in one pass."""
+    heads: Annotated[str, tyro.conf.arg(metavar="auto|none|FILE")] = "auto"
+    """Uncertainty heads, which tell how good each mask is and why not: those beside the model, none, or a
+    file's."""
     fit: bool = False
     """PerSAM-F: fit the weights of the mask scales on the references; the same as --method persam-f."""
     instances: Annotated[int, tyro.conf.arg(metavar="INT")] = 1
@@ -105,7 +108,7 @@ def personalize(options: Personalize, session: Session) -> None:
     inputs = [str(options.objects / "Images")] if options.objects else options.images
     images = collect_images(inputs) if inputs else []
     seed_everything(options.seed)
-    segmenter, localizer = load_models(options)
+    segmenter, localizer = load_models(options, options.heads)
     targets = _targets(options, segmenter, localizer, session)
     if options.save is not None:
         (target,) = targets["object"]
@@ -115,8 +118,8 @@ def personalize(options: Personalize, session: Session) -> None:
         _find(options, session, segmenter, localizer, targets, images)
 
 
-def load_models(options: Learned) -> tuple[Segmenter, DINO | None]:
-    """The model, and the one whose features say where the object is."""
+def load_models(options: Learned, heads: str | None = None) -> tuple[Segmenter, DINO | None]:
+    """The model, with these uncertainty heads, and the one whose features say where the object is."""
     from maskwright.methods.personalize.dino import DINO
     from maskwright.models.registry import load
 
@@ -125,6 +128,7 @@ def load_models(options: Learned) -> tuple[Segmenter, DINO | None]:
         base=options.base,
         num_heads=options.num_heads,
         device=options.device,
+        heads=heads,
         offline=options.offline,
     )
     if options.features is None:

@@ -31,7 +31,9 @@ class Segment(Common):
     FOLDER/cup.json for cup.jpg, that holds {"clicked_points": [[320, 240]], "labels": [1], "boxes": []}.
 
     The folder gets overlays, masks and uncertainty (bright where the outline is in doubt) as PNG, and all
-    masks with their scores as COCO JSON. The same command again carries on where it stopped.
+    masks with their scores as COCO JSON. Of a model with uncertainty heads, each mask also has its quality,
+    which is the IoU to expect of it, and what a larger model, more clicks, or telling which object is meant
+    would add to that: model_gap, prompt_gap, task_gap. The same command again carries on where it stopped.
     """
 
     images: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE…")]
@@ -52,13 +54,17 @@ class Segment(Common):
     """For decoder-only checkpoints: the SAM they were trained on."""
     num_heads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Attention heads of the decoder, if the file does not tell and they are not eight."""
+    heads: Annotated[str, tyro.conf.arg(metavar="auto|none|FILE")] = "auto"
+    """Uncertainty heads, which tell how good each mask is and why not: those beside the model, none, or a
+    file's."""
     offline: bool = False
     """Never use the network."""
     multimask: bool = False
     """Three masks a prompt, for clicks that may mean a part or the whole."""
     refine: Annotated[str | None, tyro.conf.arg(metavar="PATH|nano")] = None
     """Refine each mask by this refiner of the model (see `maskwright train refiner`). The uncertainty is then
-    how far the refined mask's probability is from the model's own."""
+    how far the refined mask's probability is from the model's own, and what uncertainty heads tell, which is
+    of the model's own mask, is called unrefined_quality and so on."""
     hq: Literal["sum", "only", "off"] = "sum"
     """Which logits of an HQ model: its sum with SAM's, the HQ token's alone, or SAM's alone."""
     task: Annotated[Task | None, tyro.conf.arg(metavar="{unlabeled,salient,entity,part}")] = None
@@ -84,7 +90,7 @@ def segment(options: Segment, session: Session) -> None:
     from maskwright.io.inputs import collect_images
     from maskwright.methods.refine.refiner import MaskRefiner, locate_refiner
     from maskwright.models.registry import load
-    from maskwright.report.segmentation import PromptAsker, SegmentRun
+    from maskwright.report.segmentation import PromptAsker, SegmentRun, heads_of
     from maskwright.runtime import seed_everything
 
     _check(options)
@@ -100,13 +106,18 @@ def segment(options: Segment, session: Session) -> None:
         base=options.base,
         num_heads=options.num_heads,
         device=options.device,
+        heads=options.heads,
         offline=options.offline,
     )
     refiner = None if options.refine is None else MaskRefiner.load(options.refine, segmenter)
     asker = PromptAsker(segmenter, prompts, options.multimask, options.hq, options.task, refiner)
     work = SegmentRun(options.out, asker, overwrite=options.overwrite)
     done = carry_out(work, images, options.format, "segmenting", session)
-    session.result |= {"model": segmenter.signature, "refiner": refiner and refiner.signature}
+    session.result |= {
+        "model": segmenter.signature,
+        "refiner": refiner and refiner.signature,
+        "heads": heads_of(segmenter),
+    }
     session.print(score_table(done, {"uncertainty": "uncertainty"}, "prompt", "none"))
     count = sum(len(record["masks"]) for record in done)
     skipped = session.result["skipped"]

@@ -34,7 +34,14 @@ def carry_out(
         "skipped": len(images) - len(pending),
         "out": work.folder,
         "labels": places,
-        # The packed masks are in the label files.
-        "images": [{key: value for key, value in record.items() if key != "masks"} for record in done],
+        "images": [record | {"masks": _each(record)} for record in done],
     }
     return done
+
+
+def _each(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is known of each mask of an image; the packed masks themselves are in the label files."""
+    from maskwright.export.labelled import LabelledImage, properties
+
+    label = LabelledImage.from_record(record)
+    return [properties(label, number) for number in range(len(label.masks))]

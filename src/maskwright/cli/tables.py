@@ -18,23 +18,32 @@ ROWS = 100
 def score_table(
     records: Sequence[Mapping[str, Any]], names: Mapping[str, str], kind: str, nothing: str
 ) -> Table:
-    """What was found in which image, and how sure it is, as rich shows it.
+    """What was found in which image, and how sure it is, as rich shows it; low quality has a question mark.
 
     Args:
         records: of `report.segmentation`, one an image.
-        names: which extra rows of theirs to show, and what to call them; the score follows.
+        names: which extra rows of theirs to show, and what to call them; the score follows, and then what
+            uncertainty heads tell, if they tell it of every mask.
         kind: what the names of what was found are.
         nothing: what stands in place of a name where an image has nothing.
     """
-    rows: list[tuple[str, str, Sequence[float]]] = []
+    from maskwright.models.uncertainty import DOUBTFUL, QUALITY, VALUES
+
+    def shown(name: str, value: float) -> str:
+        return f"{value:.3f}" + "?" * (name == QUALITY and value < DOUBTFUL)
+
+    known = [set(record["extra"]) for record in records if record["masks"]]
+    told = [name for name in VALUES if known and all(name in row for row in known)]
+    rows: list[tuple[str, str, Sequence[str]]] = []
     for record in records:
-        extra = record["extra"]
-        columns = [extra[name] for name in names]
-        found = list(zip(_labels(record), zip(*columns, record["scores"], strict=True), strict=True))
+        extra = record["extra"] | {"score": record["scores"]}
+        columns = [[shown(name, value) for value in extra.get(name, ())] for name in (*names, "score", *told)]
+        found = list(zip(_labels(record), zip(*columns, strict=True), strict=True))
         rows += [(record["path"], *row) for row in found or [(nothing, ())]]
-    table = Table("image", kind, *names.values(), "predicted IoU")
+    titles = (name.replace("_", " ") for name in told)
+    table = Table("image", kind, *names.values(), "predicted IoU", *titles)
     for path, label, values in rows[:ROWS]:
-        table.add_row(path, label, *(f"{value:.3f}" for value in values))
+        table.add_row(path, label, *values)
     if len(rows) > ROWS:
         table.caption = f"and {len(rows) - ROWS} more rows"
     return table

@@ -24,7 +24,7 @@ from maskwright.io.images import read_image
 from maskwright.io.label_shards import (
     MAX_MAP_PIXELS,
     SET_FORMAT,
-    SET_VERSION,
+    SET_VERSIONS,
     MaskRow,
     read_masks,
     read_refined,
@@ -204,10 +204,10 @@ def _read_set(root: Path) -> int:
     record = read_json(path)
     if not isinstance(record, dict) or record.get("format") != SET_FORMAT:
         raise DatasetError(f"{path} is not of a labelled set; one looks like this:\n{TREE}")
-    if record.get("version") != SET_VERSION:
+    if record.get("version") not in SET_VERSIONS:
         raise DatasetError(
-            f"{path} has version {record.get('version')}, and this Maskwright reads version "
-            f"{SET_VERSION}: use the one that made it, or label anew."
+            f"{path} has version {record.get('version')}, and this Maskwright reads versions "
+            f"{' and '.join(map(str, SET_VERSIONS))}: use the one that made it, or label anew."
         )
     if record.get("kind") != "masks":
         raise DatasetError(f"{root} holds labels of kind {record.get('kind')!r}, not masks.")

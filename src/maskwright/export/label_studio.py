@@ -15,6 +15,7 @@ from xml.sax.saxutils import quoteattr
 from maskwright.export.brush import encode_brush
 from maskwright.export.labelled import LabelledImage, category_names
 from maskwright.io.files import write_json, write_text
+from maskwright.models.uncertainty import VALUES
 
 _LABELS, _IMAGE = "label", "image"
 
@@ -23,14 +24,14 @@ def write_label_studio(labels: Sequence[LabelledImage], path: Path) -> list[str]
     """Write the tasks to `path` and the setup to the same name with `.xml`.
 
     Returns:
-        What was lost: extra values.
+        What was lost: extra values, but for those of uncertainty heads, which are notes of their regions.
 
     Raises:
         FileError: naming the path and the reason.
     """
     write_text(path.with_suffix(".xml"), _setup(category_names(labels)))
     write_json(path, [_task(label) for label in labels], indent=None)
-    extra = sorted({name for label in labels for name in label.extra})
+    extra = sorted({name for label in labels for name in label.extra} - set(VALUES))
     return [f"the values {', '.join(extra)}"] * bool(extra)
 
 
@@ -60,7 +61,11 @@ def _region(label: LabelledImage, index: int) -> dict[str, Any]:
             "brushlabels": [label.names[index]],
         },
     }
-    return region if label.scores is None else region | {"score": label.scores[index]}
+    if label.scores is not None:
+        region["score"] = label.scores[index]
+    told = {name: label.extra[name][index] for name in VALUES if name in label.extra}
+    notes = [f"{name} {value:.3f}" for name, value in told.items() if value is not None]
+    return region | ({"meta": {"text": notes}} if notes else {})
 
 
 def _setup(names: list[str]) -> str:

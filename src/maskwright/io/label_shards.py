@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -29,6 +29,9 @@ from maskwright.types import FloatArray, Resize
 
 # In the record of a labelled set (`labeling.folder`), of which the shards are the bulk.
 SET_FORMAT, SET_VERSION = "maskwright-labels", 1
+# Sets whose masks have values of uncertainty heads, in columns that version 1 does not know.
+SCORED_VERSION = 2
+SET_VERSIONS = (SET_VERSION, SCORED_VERSION)
 # The largest soft mask that is opened; models' low resolutions are 64 to 288.
 MAX_MAP_PIXELS = 4096 * 4096
 _HALF_STEP = 1 / 510
@@ -50,6 +53,9 @@ class MaskRow:
         stability: IoU of the mask at two thresholds.
         side: side of the model's square input; resize: how the crop was brought into it.
         prob: PNG bytes of the 8-bit probability, see `encode_probability`.
+        quality: the expected IoU, as uncertainty heads tell it; model_gap, prompt_gap, task_gap: the IoU that
+            a larger model, more clicks, or telling which object is meant would add, likewise. None in shards
+            of a model without heads, which have no such columns.
     """
 
     image: str
@@ -74,6 +80,10 @@ class MaskRow:
     side: int
     resize: Resize
     prob: bytes
+    quality: float | None = None
+    model_gap: float | None = None
+    prompt_gap: float | None = None
+    task_gap: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,10 +104,16 @@ _ARROW = {
     "bytes": pa.binary(),
     "Resize": pa.string(),
 }
+_OPTIONAL = "float | None"
 
 
-def _schema(row: type[MaskRow] | type[RefinedRow]) -> pa.Schema:
-    return pa.schema([pa.field(part.name, _ARROW[str(part.type)], nullable=False) for part in fields(row)])
+def _schema(row: type[MaskRow] | type[RefinedRow], *, scored: bool = False) -> pa.Schema:
+    """The columns of a shard; the optional ones are those of masks with values of uncertainty heads."""
+    always = [part for part in fields(row) if part.type != _OPTIONAL]
+    columns = [pa.field(part.name, _ARROW[str(part.type)], nullable=False) for part in always]
+    if scored:
+        columns += [pa.field(part.name, pa.float64()) for part in fields(row) if part.type == _OPTIONAL]
+    return pa.schema(columns)
 
 
 def shard_path(root: Path, kind: Literal["masks", "refined"], number: int) -> Path:
@@ -105,13 +121,18 @@ def shard_path(root: Path, kind: Literal["masks", "refined"], number: int) -> Pa
     return root / kind / f"{number:05d}.parquet"
 
 
-def write_masks(path: str | os.PathLike[str], rows: Sequence[MaskRow]) -> None:
+def write_masks(path: str | os.PathLike[str], rows: Sequence[MaskRow], *, scored: bool = False) -> None:
     """Write a shard atomically; rows of one photo stand together.
+
+    Args:
+        path: the file.
+        rows: the masks.
+        scored: with the columns of the values of uncertainty heads.
 
     Raises:
         FileError: naming the path and the reason.
     """
-    _write(path, MaskRow, rows)
+    _write(path, _schema(MaskRow, scored=scored), rows)
 
 
 def read_masks(path: str | os.PathLike[str], image: str | None = None) -> list[MaskRow]:
@@ -129,7 +150,7 @@ def write_refined(path: str | os.PathLike[str], rows: Sequence[RefinedRow]) -> N
     Raises:
         FileError: naming the path and the reason.
     """
-    _write(path, RefinedRow, rows)
+    _write(path, _schema(RefinedRow), rows)
 
 
 def read_refined(path: str | os.PathLike[str], image: str | None = None) -> list[RefinedRow]:
@@ -166,12 +187,12 @@ def to_logits(probability: FloatArray) -> FloatArray:
     return logits
 
 
-def _write(path: str | os.PathLike[str], row: type[Row], rows: Iterable[Row]) -> None:
-    schema = _schema(row)
+def _write(path: str | os.PathLike[str], schema: pa.Schema, rows: Iterable[Row]) -> None:
     try:
         with atomic_path(path) as part, pq.ParquetWriter(part, schema, **_options(schema)) as writer:
             for _, group in groupby(rows, key=lambda entry: entry.image):
-                columns = list(zip(*map(astuple, group), strict=True))
+                several = list(group)
+                columns = ([getattr(row, field.name) for row in several] for field in schema)
                 arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
     except UnicodeEncodeError as error:
@@ -189,10 +210,10 @@ def _options(schema: pa.Schema) -> dict[str, Any]:
 
 def _read(path: str | os.PathLike[str], row: type[Row], image: str | None) -> list[Row]:
     require_file(path)
-    schema = _schema(row)
+    schemas = [_schema(row, scored=scored) for scored in (False, True)]
     try:
         with pq.ParquetFile(Path(path), page_checksum_verification=True) as file:
-            if not file.schema_arrow.equals(schema):
+            if not any(file.schema_arrow.equals(schema) for schema in schemas):
                 kind = "masks" if row is MaskRow else "refined masks"
                 raise FileError(f"{shown(path)} is no shard of {kind}: its columns are others.")
             groups = [k for k in range(file.num_row_groups) if image is None or _may_hold(file, k, image)]
@@ -201,7 +222,7 @@ def _read(path: str | os.PathLike[str], row: type[Row], image: str | None) -> li
         raise FileError(
             f"cannot read {shown(path)}: it is damaged or cut off ({str(error).splitlines()[0]})."
         ) from error
-    rows = (row(*values) for values in zip(*columns.values(), strict=True))
+    rows = (row(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True))
     return [entry for entry in rows if image is None or entry.image == image]
 
 

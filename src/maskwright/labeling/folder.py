@@ -30,7 +30,7 @@ from maskwright.io.files import (
     shown,
     write_json,
 )
-from maskwright.io.label_shards import SET_FORMAT, SET_VERSION, shard_path
+from maskwright.io.label_shards import SET_FORMAT, SET_VERSION, SET_VERSIONS, shard_path
 from maskwright.labeling.ledger import Ledger
 from maskwright.labeling.plan import Plan, PlannedImage, Shard, changes
 
@@ -109,10 +109,10 @@ class LabelFolder:
         record = read_json(self.settings)
         if not isinstance(record, dict) or record.get("format") != SET_FORMAT:
             raise FileError(f"{shown(self.settings)} is not of a labelled set; choose another folder.")
-        if record.get("version") != SET_VERSION:
+        if record.get("version") not in SET_VERSIONS:
             raise FileError(
                 f"{shown(self.settings)} has version {record.get('version')}, and this Maskwright reads "
-                f"version {SET_VERSION}: use the one that made it, or label anew."
+                f"versions {' and '.join(map(str, SET_VERSIONS))}: use the one that made it, or label anew."
             )
         for name, kind in (("kind", str), ("model", str), ("shard_images", int)):
             if not isinstance(record.get(name), kind):

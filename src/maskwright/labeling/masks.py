@@ -11,11 +11,12 @@ from maskwright.config import fixed_values
 from maskwright.errors import WeightsError
 from maskwright.io.files import make_folder, write_json
 from maskwright.io.images import read_header, read_image
-from maskwright.io.label_shards import MaskRow, encode_probability, write_masks
+from maskwright.io.label_shards import SCORED_VERSION, MaskRow, encode_probability, write_masks
 from maskwright.labeling.folder import Files, LabelFolder, weights_of
 from maskwright.labeling.plan import PlannedImage, Shard
 from maskwright.labeling.sa1b import to_sa1b
 from maskwright.methods.automatic.config import AutomaticSettings
+from maskwright.models.uncertainty import AUTO
 
 if TYPE_CHECKING:
     from maskwright.methods.automatic.generator import AutomaticMask
@@ -31,7 +32,7 @@ class ModelChoice:
     num_heads: int | None = None
     device: str = "auto"
     offline: bool = False
-    heads: str | None = "auto"
+    heads: str | None = AUTO
 
     def load(self) -> Segmenter:
         """Load it.
@@ -67,6 +68,7 @@ class MaskWorker:
         self.settings = settings
         self.kind = files
         self.signature: str | None = None
+        self.heads: str | None = None
         self._segmenter: Segmenter | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -83,30 +85,48 @@ class MaskWorker:
         """Load the model.
 
         Raises:
-            MaskwrightError: it cannot be loaded, or is another one than where the run began.
+            MaskwrightError: it cannot be loaded, it or its heads are others than where the run began, or the
+                settings ask for a quality that no heads tell.
         """
+        from maskwright.methods.automatic.generator import check_quality
+
         if self._segmenter is not None:
             return
         segmenter = self.model.load()
+        check_quality(segmenter, self.settings)
+        heads = None if segmenter.heads is None else segmenter.heads.digest()
         if self.signature is not None and weights_of(self.signature) != weights_of(segmenter.signature):
             raise WeightsError(
                 f"{self.model.name} is {segmenter.signature} here and {self.signature} where the run began: "
                 "all machines must have the same file."
             )
-        self.signature, self._segmenter = segmenter.signature, segmenter
+        if self.signature is not None and heads != self.heads:
+            raise WeightsError(
+                f"the uncertainty heads of {self.model.name} are {heads or 'missing'} here and "
+                f"{self.heads or 'missing'} where the run began: all machines must have the same file."
+            )
+        self.signature, self.heads, self._segmenter = segmenter.signature, heads, segmenter
 
     def release(self) -> None:
         """Forget the model, which other processes load."""
         self._segmenter = None
 
     def record(self, shard_images: int) -> dict[str, Any]:
-        """All that decides the labels; the model must be prepared."""
+        """All that decides the labels; the model must be prepared.
+
+        Without heads it is what it was before there were any, so that a run from then can go on.
+        """
+        settings = fixed_values(self.settings.for_family(self.segmenter.model.family))
+        if self.settings.min_quality is None:
+            del settings["min_quality"]
+        heads = {} if self.heads is None else {"heads": self.heads, "version": SCORED_VERSION}
         return {
             "kind": "masks",
             "model": self.signature,
-            "settings": fixed_values(self.settings.for_family(self.segmenter.model.family)),
+            "settings": settings,
             "files": self.kind,
             "shard_images": shard_images,
+            **heads,
         }
 
     def label(self, image: PlannedImage) -> list[MaskRow]:
@@ -134,7 +154,7 @@ class MaskWorker:
         if self.kind == "parquet":
             path = self.folder.masks(shard.number)
             make_folder(path.parent)
-            write_masks(path, [row for part in rows for row in part or ()])
+            write_masks(path, [row for part in rows for row in part or ()], scored=self.heads is not None)
             return
         for image, part in zip(shard.images, rows, strict=True):
             path = self.folder.annotations(image.name)
@@ -162,4 +182,8 @@ class MaskWorker:
             model.image_size,
             model.resize,
             encode_probability(mask.low_res) if self.kind == "parquet" else b"",
+            quality=mask.extras.get("quality"),
+            model_gap=mask.extras.get("model_gap"),
+            prompt_gap=mask.extras.get("prompt_gap"),
+            task_gap=mask.extras.get("task_gap"),
         )

@@ -4,6 +4,9 @@
  "annotations": [{"id", "segmentation": {"size": [h, w], "counts"}, "bbox": [x, y, w, h], "area",
                   "predicted_iou", "stability_score", "point_coords": [[x, y]], "crop_box": [x, y, w, h]}]}
 
+Masks of a model with uncertainty heads also have "quality", "model_gap", "prompt_gap" and "task_gap", as far
+as the heads tell them; readers of SA-1B pass over keys that they do not know.
+
 Source: the layout of Meta's SA-1B download.
 """
 
@@ -16,6 +19,7 @@ from typing import Any
 from maskwright.errors import ConfigError
 from maskwright.io.label_shards import MaskRow
 from maskwright.labeling.plan import PlannedImage
+from maskwright.models.uncertainty import VALUES
 
 # Numbers kept free for each photo's masks, so that ids are unlike in a set without counting in it.
 IDS_PER_IMAGE = 1_000_000
@@ -40,6 +44,7 @@ def _annotation(row: MaskRow, number: int) -> dict[str, Any]:
         "stability_score": row.stability,
         "point_coords": [[row.point_x, row.point_y]],
         "crop_box": [row.crop_x, row.crop_y, row.crop_w, row.crop_h],
+        **{name: value for name in VALUES if (value := getattr(row, name)) is not None},
     }
 
 

@@ -38,6 +38,7 @@ class NamedModel:
         file: its name in the repository (for nano: in the package).
         repo: hub repository, or None for what ships with the package.
         sha256: published checksum of the file, or None where only the hub states one.
+        heads_sha256: checksum of the uncertainty heads that ship beside it, or None if none do.
     """
 
     family: str
@@ -46,6 +47,7 @@ class NamedModel:
     file: str
     repo: str | None = None
     sha256: str | None = None
+    heads_sha256: str | None = None
 
 
 # The checksums are of the authors' own files, as recorded independently by several projects (micro-sam among
@@ -164,6 +166,21 @@ def locate(name_or_path: str | Path, *, offline: bool = False) -> Path:
     raise InputError(
         f"{text!r} is neither a file or folder nor a known model.{hint} Names: {', '.join(NAMED)}."
     )
+
+
+def files_of(name_or_path: str | Path) -> list[Path]:
+    """Where a model's file is on this machine, or could be placed by hand; nothing is fetched or verified.
+
+    Raises:
+        InputError, OfflineError: as `locate` does.
+    """
+    text = str(name_or_path)
+    if text in NAMED:
+        found = local_file(text)
+        placed = [] if NAMED[text].repo is None else [_placed(text, NAMED[text])]
+        return [*([] if found is None else [found]), *placed]
+    path = locate(name_or_path, offline=True)
+    return [path / "model.safetensors" if path.is_dir() else path]
 
 
 def _is_path(path: Path) -> bool:

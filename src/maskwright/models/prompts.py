@@ -5,7 +5,7 @@ Axes: N prompts, P points of one prompt, H W image, h w low resolution.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -260,3 +260,15 @@ def _check_boxes(boxes: Tensor, size: tuple[int, int]) -> None:
 
 def _pair(values: list[float]) -> str:
     return "(" + ", ".join(f"{value:g}" for value in values) + ")"
+
+
+def check_per_image(given: Mapping[str, Any], count: int) -> None:
+    """Refuse prompts of several images that are no lists of that length.
+
+    Raises:
+        InputError: naming the kind.
+    """
+    for name, value in given.items():
+        if value is not None and (not hasattr(value, "__len__") or len(value) != count):
+            has = len(value) if hasattr(value, "__len__") else "no list"
+            raise InputError(f"{name}: {count} images need a list with one entry per image, not {has}.")

@@ -28,12 +28,13 @@ from maskwright.models.checkpoint import (
     Checkpoint,
     read_checkpoint,
 )
-from maskwright.models.hub import NAMED, locate
+from maskwright.models.digests import state_digest
+from maskwright.models.hub import NAMED, files_of, locate
 from maskwright.models.keys import BATCH_STATISTICS, PROMPT_POSITION, SHARED_POSITION, listing
 from maskwright.models.parts import Part, only
 from maskwright.models.segmenter import Segmenter
 from maskwright.models.task_prompts import add_task_prompts
-from maskwright.models.uncertainty import ENDING, UncertaintyHeads
+from maskwright.models.uncertainty import AUTO, ENDING, UncertaintyHeads
 from maskwright.runtime import choose_device
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -48,7 +49,7 @@ def load(
     image_size: int | None = None,
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
-    heads: str | Path | None = "auto",
+    heads: str | Path | None = AUTO,
     offline: bool = False,
 ) -> Segmenter:
     """Load a model, ready for inference.
@@ -61,7 +62,7 @@ def load(
         device: auto, cpu, cuda, cuda:1 or mps.
         dtype: arithmetic of the forward pass: float32 (default), bfloat16 or float16; weights stay float32.
         heads: file of the model's uncertainty heads; "auto": the one beside the model, x.heads.safetensors
-            for x.safetensors, if there is one; None: none.
+            for x.safetensors, if there is one; None or "none": none.
         offline: never use the network.
 
     Raises:
@@ -73,18 +74,23 @@ def load(
     kind = _dtype(dtype)
     where = choose_device(device).value
     model = build(checkpoint, str(name_or_path)).to(where)
-    beside = _heads_beside(name_or_path) if heads == "auto" else heads
-    loaded = None if beside is None else UncertaintyHeads.load(Path(beside))
+    file = heads_file(name_or_path, heads)
+    loaded = None if file is None else UncertaintyHeads.load(file)
     return Segmenter(model, name=_title(name_or_path), dtype=kind, heads=loaded)
 
 
-def _heads_beside(name_or_path: str | Path) -> Path | None:
-    """The file of the heads that belong to a model which is a file."""
-    path = locate(name_or_path, offline=True)
-    if path.is_dir():
-        path /= "model.safetensors"
-    beside = path.with_name(path.stem + ENDING)
-    return beside if beside.is_file() else None
+def heads_file(name_or_path: str | Path, heads: str | Path | None = AUTO) -> Path | None:
+    """The file of a model's uncertainty heads, or None if it shall have none, or there is none beside it.
+
+    Heads of a fetched model may also lie where its own file can be placed by hand (`hub.models_folder`).
+    """
+    if heads is None or heads == "none":
+        return None
+    if heads != AUTO:
+        return Path(heads).expanduser()
+    places = files_of(name_or_path)
+    beside = (path.with_name(path.stem + ENDING) for path in places)
+    return next((path for path in beside if path.is_file()), None)
 
 
 def read(
@@ -188,6 +194,8 @@ def save(
         dtype: store floats in this type, such as torch.float16; as they are by default.
         part: store only the image encoder, the decoder or the HQ layers; `load` puts them on a `base`.
 
+    Uncertainty heads of a segmenter are written beside it, into x.heads.safetensors for x.safetensors.
+
     Returns:
         The file.
 
@@ -213,6 +221,10 @@ def save(
     if part is not None:
         metadata["part"] = part
     write_safetensors(target, state, metadata)
+    if isinstance(model_or_segmenter, Segmenter) and model_or_segmenter.heads is not None:
+        # Weights that are stored in fewer bits are others when they are read.
+        digest = state_digest(model.state_dict() | state)
+        model_or_segmenter.heads.also_for(digest).save(target.with_name(target.stem + ENDING))
     return target
 
 

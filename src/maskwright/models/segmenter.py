@@ -7,22 +7,23 @@ Axes: B images, N prompts, M masks, T tokens, C channels, h w low resolution.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from typing import Any, Self, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from maskwright.data.tasks import TASKS, Task, task_id
 from maskwright.debug import debug, shapes
 from maskwright.errors import InputError, suggestion
 from maskwright.models.base import Decoded, Features, MaskModel
+from maskwright.models.digests import weights_digest as weights_digest
 from maskwright.models.guidance import Guidance
 from maskwright.models.preprocess import ImageLike, preprocess, to_image
-from maskwright.models.prompts import check_prompts, make_prompts, to_batch
+from maskwright.models.prompts import check_per_image, check_prompts, make_prompts, to_batch
 from maskwright.models.selection import select
 from maskwright.models.uncertainty import UncertaintyHeads
 from maskwright.runtime import in_chunks
@@ -265,6 +266,14 @@ class Segmenter:
         rows = self._rows(embedding, prompts, how, selected)
         low_res, iou, made_by, tokens = (torch.stack(part) for part in zip(*rows, strict=True))
         masks = Masks(low_res, iou, embedding.geometry, tokens, embedding.source, mask_token=made_by)
+        return self.annotate(masks)
+
+    def annotate(self, masks: Masks) -> Masks:
+        """The masks with what the heads tell of each among their `extras`; as they are where there are none.
+
+        Raises:
+            InputError: there are heads, and the masks carry no tokens.
+        """
         return masks if self.heads is None else self.heads.annotate(masks)
 
     @torch.no_grad()
@@ -275,7 +284,7 @@ class Segmenter:
         features = embedding.features.map(lambda part: part.to(self.device))
         answers: dict[int, _Row] = {}
         for index, group in prompts.groups():
-            guidance = None if how.guidance is None else how.guidance.map(partial(_take, index=index))
+            guidance = None if how.guidance is None else how.guidance.map(itemgetter(index))
             asked = replace(how, guidance=guidance)
             answer = partial(self._answer, features, embedding.geometry, group, asked, keep)
             # Fewer prompts at once where memory runs out; how many makes no difference to the masks.
@@ -360,7 +369,7 @@ class Segmenter:
         single = not isinstance(images, list | tuple)
         several: Sequence[Any] = [images] if single else images  # type: ignore[assignment]
         if not single:
-            _check_per_image(given, len(several))
+            check_per_image(given, len(several))
         # Every prompt is checked before the first image is encoded, which is what takes long.
         read = [image if isinstance(image, Embedding) else to_image(image) for image in several]
         asked = [
@@ -383,25 +392,6 @@ class Segmenter:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
-def weights_digest(model: nn.Module) -> str:
-    """A short hash of the first numbers of every tensor: cheap, and different after any training."""
-    with torch.no_grad():
-        heads = [tensor.flatten()[:16].float() for tensor in model.state_dict().values()]
-        sample = torch.cat(heads).cpu().numpy().tobytes()
-    return hashlib.sha256(sample).hexdigest()[:12]
-
-
 def _one(part: Tensor, index: int) -> Tensor:
     # A copy, so that one image's embedding does not keep the whole batch in memory.
     return part[index : index + 1].clone()
-
-
-def _take(part: Tensor, index: Tensor) -> Tensor:
-    return part[index]
-
-
-def _check_per_image(given: dict[str, Any], count: int) -> None:
-    for name, value in given.items():
-        if value is not None and (not hasattr(value, "__len__") or len(value) != count):
-            has = len(value) if hasattr(value, "__len__") else "no list"
-            raise InputError(f"{name}: {count} images need a list with one entry per image, not {has}.")

@@ -9,6 +9,8 @@ Axes: A masks, N prompts, M masks a prompt, D inputs, K heads, H hidden, Q knots
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -27,10 +29,16 @@ from maskwright.types import Masks
 FORMAT, VERSION = "maskwright-heads", "1"
 ENDING = ".heads.safetensors"
 """`x.heads.safetensors` lies beside `x.safetensors`, the model that it is for."""
+DOUBTFUL = 0.7
+"""Masks of which a lower IoU is expected are marked where people see them; a choice of ours."""
+AUTO = "auto"
+"""The heads that lie beside a model, if there are any."""
 KNOTS = 257
 SHIFT = 0.5
 """Gaps, in (−0.5, 0.5), are learned as numbers in (0, 1) (reference implementation)."""
 QUALITY, GAPS = "quality", ("model_gap", "prompt_gap", "task_gap")
+VALUES = (QUALITY, *GAPS)
+"""What heads may tell of a mask, in the order in which it is shown."""
 
 REST = 5
 """Place of the tokens that follow the IoU token and the four mask tokens."""
@@ -89,14 +97,11 @@ class UncertaintyHeads(nn.Module):
 
     def forward(self, tokens_AD: Tensor) -> Tensor:
         """(A, K) outputs in [0, 1], not calibrated."""
-        first, *rest = self.weights
-        # All heads read the same, so their first layers are one product.
-        values_KAH = (
-            (tokens_AD @ first.transpose(0, 1).flatten(1)).unflatten(1, (len(first), -1)).transpose(0, 1)
-        )
-        values_KAH = values_KAH + self.biases[0][:, None]
-        for weight_KHH, bias_KH in zip(rest, list(self.biases)[1:], strict=True):
-            values_KAH = torch.baddbmm(bias_KH[:, None], values_KAH.relu(), weight_KHH)
+        # All heads read the same; a view of it for each costs nothing.
+        values_KAH = tokens_AD.expand(len(self.config.names), -1, -1)
+        for number, (weight_KHH, bias_KH) in enumerate(zip(self.weights, self.biases, strict=True)):
+            inputs_KAH = values_KAH.relu() if number else values_KAH
+            values_KAH = torch.baddbmm(bias_KH[:, None], inputs_KAH, weight_KHH)
         outputs_AK: Tensor = values_KAH[..., 0].sigmoid().T
         return outputs_AK
 
@@ -122,13 +127,25 @@ class UncertaintyHeads(nn.Module):
             InputError: the masks carry no tokens.
         """
         values = self.values(mask_inputs(masks).flatten(0, 1)[:, : self.config.inputs])
-        named = {QUALITY: self.config.quality_name(self._bound())} | {name: name for name in GAPS}
         shape = masks.iou.shape
-        extras = {name: values[head].view(shape) for name, head in named.items() if head in values}
+        extras = {name: values[head].view(shape) for name, head in self.told().items()}
         return replace(masks, extras={**masks.extras, **extras})
 
+    def told(self) -> dict[str, str]:
+        """Which of `VALUES` the heads tell of the masks of the model they are bound to, and by which head."""
+        assert self.model_name is not None, "bound_to() comes first"
+        named = {QUALITY: self.config.quality_name(self.model_name)} | {name: name for name in GAPS}
+        return {name: head for name, head in named.items() if head in self.config.names}
+
+    def digest(self) -> str:
+        """A short hash of all that decides what the heads tell."""
+        hashed = hashlib.sha256(json.dumps(asdict(self.config)).encode())
+        for value in self.state_dict().values():
+            hashed.update(value.detach().cpu().numpy().tobytes())
+        return hashed.hexdigest()[:12]
+
     def bound_to(self, digest: str, name: str) -> Self:
-        """Take the heads into use with a model.
+        """A copy of the heads in use with a model, of which others know nothing.
 
         Raises:
             WeightsError: they have not learned from this model.
@@ -137,10 +154,20 @@ class UncertaintyHeads(nn.Module):
         if digest not in known:
             raise WeightsError(
                 f"these uncertainty heads were trained for {', '.join(known.values())}, and not for {name} "
-                f"(or for other weights of it): train heads for this model with `maskwright train heads`."
+                f"(or for other weights of it): train heads for this model with `maskwright train heads`, or "
+                "leave them out (--heads none; in Python heads=None)."
             )
-        self.model_name = known[digest]
-        return self.eval()
+        bound = copy.deepcopy(self).eval()
+        bound.model_name = known[digest]
+        return bound
+
+    def also_for(self, digest: str) -> Self:
+        """A copy that knows the model it is bound to by another digest, too: with its weights rounded."""
+        assert self.model_name is not None, "bound_to() comes first"
+        also = copy.deepcopy(self)
+        models = dict.fromkeys((*self.config.models, (self.model_name, digest)))
+        also.config = replace(self.config, models=tuple(models))
+        return also
 
     def save(self, path: Path) -> Path:
         """Write the heads' file.
@@ -168,10 +195,6 @@ class UncertaintyHeads(nn.Module):
             raise WeightsError(f"{shown(path)}: the weights do not fit the heads that the file describes.")
         heads.load_state_dict(stored.tensors)
         return heads.eval()
-
-    def _bound(self) -> str:
-        assert self.model_name is not None, "bound_to() comes first"
-        return self.model_name
 
 
 def mask_inputs(masks: Masks) -> Tensor:

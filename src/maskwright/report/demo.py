@@ -42,6 +42,7 @@ class Answer:
         note: what was asked, in a sentence.
         prompt: what was asked, machine-readable.
         scores: predicted IoU of the masks shown, in their order.
+        quality: their expected IoU as the model's uncertainty heads tell it; empty without heads.
         areas: share of the image that each mask covers.
         undecided: share of the image's pixels with more than half a bit of entropy in some mask.
         agreement: IoU of the first mask with that of the box mode, or None where the object is another.
@@ -54,6 +55,7 @@ class Answer:
     note: str
     prompt: dict[str, Any]
     scores: tuple[float, ...]
+    quality: tuple[float, ...]
     areas: tuple[float, ...]
     undecided: float
     agreement: float | None
@@ -240,6 +242,7 @@ def _answer(
         note=note,
         prompt=prompt,
         scores=tuple(_scores(asked)),
+        quality=() if asked.masks.quality is None else tuple(asked.masks.quality[:, 0].tolist()),
         areas=tuple(first.mean(axis=(1, 2)).tolist()),
         undecided=float((entropy > _DOUBT).mean()),
         agreement=_iou(first[0], desk.box.binary[0, 0]) if compare else None,

@@ -29,6 +29,7 @@ class OneShotScene:
         thing: what was looked for.
         threshold: similarity below which it is absent.
         similarity: of what was found, or None.
+        quality: its expected IoU as the model's uncertainty heads tell it, or None.
         learn_milliseconds, find_milliseconds: encoding included.
         pictures: the reference, and what was found.
     """
@@ -36,6 +37,7 @@ class OneShotScene:
     thing: str
     threshold: float
     similarity: float | None
+    quality: float | None
     learn_milliseconds: float
     find_milliseconds: float
     pictures: tuple[Picture, ...]
@@ -48,6 +50,7 @@ class OneShotScene:
             "test": TEST,
             "threshold": round(self.threshold, 4),
             "similarity": None if self.similarity is None else round(self.similarity, 4),
+            **({} if self.quality is None else {"quality": round(self.quality, 4)}),
             "learn_ms": round(self.learn_milliseconds, 1),
             "find_ms": round(self.find_milliseconds, 1),
         }
@@ -71,6 +74,7 @@ def run_one_shot(segmenter: Segmenter) -> OneShotScene:
         photo.thing,
         target.threshold,
         found[0].similarity if found else None,
+        _quality(found),
         (learned - start) * 1000,
         (end - learned) * 1000,
         (
@@ -86,9 +90,17 @@ def _reference(segmenter: Segmenter, photo: DemoPhoto) -> Reference:
     return Reference.from_prompts(segmenter, image, make_prompts(geometry, model.low_res, boxes=[photo.box]))
 
 
+def _quality(found: list[Found]) -> float | None:
+    told = found[0].masks.quality if found else None
+    return None if told is None else float(told[0, 0])
+
+
 def _shown(image: Image, found: list[Found]) -> Picture:
     masks = np.stack([one.mask for one in found]) if found else np.zeros((0, *image.size), np.bool_)
     points = found[0].points if found else None
     labels = found[0].labels if found else None
     caption = f"Found: similarity {found[0].similarity:.2f}" if found else "Not there"
+    quality = _quality(found)
+    if quality is not None:
+        caption += f", quality {quality:.2f}"
     return Picture(draw(image, masks, points=points, labels=labels, max_side=SIDE), caption)

@@ -61,6 +61,7 @@ def _photo_record(result: PhotoResult) -> dict[str, Any]:
                 "mode": answer.mode,
                 "prompt": answer.prompt,
                 "predicted_iou": [round(score, 4) for score in answer.scores],
+                **({"quality": [round(value, 4) for value in answer.quality]} if answer.quality else {}),
                 "area": [round(area, 5) for area in answer.areas],
                 "undecided": round(answer.undecided, 5),
                 "agreement_with_box": None if answer.agreement is None else round(answer.agreement, 4),
@@ -166,6 +167,7 @@ def _joined(scores: Sequence[float]) -> str:
 def _figures(answer: Answer) -> list[str]:
     return [
         _joined(answer.scores),
+        _joined(answer.quality) or "–",
         " ".join(f"{area:.1%}" for area in answer.areas),
         f"{answer.undecided:.1%}",
         "–" if answer.agreement is None else f"{answer.agreement:.2f}",
@@ -188,7 +190,7 @@ def _photo_card(result: PhotoResult) -> Html:
 
 
 def _tile(result: PhotoResult, answer: Answer) -> Html:
-    names = ["predicted IoU", "area", "undecided", "agrees with box", "time"]
+    names = ["predicted IoU", "quality", "area", "undecided", "agrees with box", "time"]
     shown = [
         picture(
             item.pixels,

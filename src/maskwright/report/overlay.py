@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from maskwright.errors import InputError
 from maskwright.report.canvas import scaled
-from maskwright.report.palette import colour
+from maskwright.report.palette import WHITE, colour
 from maskwright.report.sheet import side_by_side as side_by_side
 from maskwright.report.strokes import MANY, Look, draw_box, draw_masks, draw_point
 from maskwright.report.text import Area, Chips
@@ -31,6 +31,7 @@ def draw(
     boxes: npt.ArrayLike | None = None,
     scores: npt.ArrayLike | None = None,
     names: Sequence[str] | None = None,
+    doubted: npt.ArrayLike | None = None,
     min_side: int = 0,
     max_side: int | None = None,
 ) -> ByteArray:
@@ -44,6 +45,7 @@ def draw(
         boxes: (N, 4) or (4,); a row with NaN is not drawn.
         scores: (K,), written beside each mask; NaN is left out.
         names: K words, written before the score.
+        doubted: (K,) bool; the score of such a mask has a question mark, and its words are on white.
         min_side: enlarge smaller photos until their longest side has this many pixels.
         max_side: shrink larger photos to this longest side.
 
@@ -68,7 +70,9 @@ def draw(
             draw_box(picture, whole, colour(index), look)
     for x, y, is_object in _points(points, labels):
         draw_point(picture, x * scale, y * scale, is_object, look)
-    _draw_words(picture, shown, drawn_boxes, _words(scores, names, len(shown)), look)
+    doubts = [False] * len(shown) if doubted is None else np.asarray(doubted, np.bool_).tolist()
+    words = _words(scores, names, doubts, len(shown))
+    _draw_words(picture, shown, drawn_boxes, words, doubts, look)
     return picture
 
 
@@ -142,19 +146,29 @@ def _scaled_mask(mask: BoolArray, size: tuple[int, int]) -> ByteArray:
     return kept.view(np.uint8)
 
 
-def _words(scores: npt.ArrayLike | None, names: Sequence[str] | None, count: int) -> list[str]:
+def _words(
+    scores: npt.ArrayLike | None, names: Sequence[str] | None, doubts: Sequence[bool], count: int
+) -> list[str]:
     values = (
         [float("nan")] * count if scores is None else [float(value) for value in np.asarray(scores).ravel()]
     )
-    for what, given in (("scores", values), ("names", names)):
+    for what, given in (("scores", values), ("names", names), ("doubted", doubts)):
         if given is not None and len(given) != count:
             raise InputError(f"{len(given)} {what} were given for {count} masks.")
-    numbers = ["" if np.isnan(value) else f"{value:.2f}" for value in values]
+    numbers = [
+        "" if np.isnan(value) else f"{value:.2f}" + "?" * doubt
+        for value, doubt in zip(values, doubts, strict=True)
+    ]
     return [f"{name} {number}".strip() for name, number in zip(names or [""] * count, numbers, strict=True)]
 
 
 def _draw_words(
-    picture: ByteArray, masks: Sequence[ByteArray], boxes: FloatArray, words: Sequence[str], look: Look
+    picture: ByteArray,
+    masks: Sequence[ByteArray],
+    boxes: FloatArray,
+    words: Sequence[str],
+    doubts: Sequence[bool],
+    look: Look,
 ) -> None:
     if len(masks) > MANY:
         return
@@ -165,7 +179,7 @@ def _draw_words(
             x, y, width, height = cv2.boundingRect(mask)
             area = x, y, x + width, y + height
         if text and area is not None:
-            chips.put(text, area, colour(index))
+            chips.put(text, area, WHITE if doubts[index] else colour(index))
 
 
 def _whole(box: FloatArray) -> Area | None:

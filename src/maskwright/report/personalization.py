@@ -14,7 +14,7 @@ from maskwright.methods.personalize.dino import DINO
 from maskwright.methods.personalize.find import Found, check_target, find
 from maskwright.methods.personalize.target import Target
 from maskwright.models.segmenter import Segmenter
-from maskwright.report.segmentation import Answer
+from maskwright.report.segmentation import Answer, heads_of
 from maskwright.types import Geometry, Image, Masks, Prompts
 
 
@@ -51,6 +51,7 @@ class TargetAsker:
             "objects": [f"{target.name} {target.digest}" for target in self._all()],
             "instances": self.instances,
             "threshold": self.threshold,
+            "heads": heads_of(self.segmenter),
         }
 
     def _all(self) -> list[Target]:
@@ -79,6 +80,9 @@ class TargetAsker:
             torch.cat([one.masks.iou for one in found]),
             found[0].masks.geometry,
             source=image.source,
+            extras={
+                name: torch.cat([one.masks.extras[name] for one in found]) for name in found[0].masks.extras
+            },
         )
         names = tuple(one.target.name for one in found)
         return Answer(

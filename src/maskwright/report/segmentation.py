@@ -2,7 +2,8 @@
 
 OUT/run.json                    the settings, so that another run cannot mix with this one
 OUT/results.jsonl               one record per finished image; written last, it marks the image as done
-OUT/overlays/a/x.jpg.png        masks and prompts on the photo, its longest side at most 2000 pixels
+OUT/overlays/a/x.jpg.png        masks and prompts on the photo, its longest side at most 2000 pixels; beside
+                                each mask its expected quality, "?" where that is low, or else its score
 OUT/masks/a/x.jpg.0.png         mask of prompt (or found object) 0, 0 and 255 (x.jpg.0-2.png: its third mask)
 OUT/uncertainty/a/x.jpg.0.png   entropy of the mask probability: 0 certain, 255 undecided (1 bit);
                                 with a refiner, by how much it changed the mask's probability: 255 is 1
@@ -33,6 +34,7 @@ from maskwright.methods.prompt_file import PromptBook
 from maskwright.methods.prompting import to_prompts
 from maskwright.methods.refine.refiner import MaskRefiner, disagreement
 from maskwright.models.segmenter import Segmenter
+from maskwright.models.uncertainty import DOUBTFUL
 from maskwright.report.overlay import draw
 from maskwright.types import BoolArray, FloatArray, HQMode, Image, Masks, Prompts
 
@@ -44,8 +46,13 @@ Record = dict[str, Any]
 
 The label's extra rows are "prompt" (its number), "choice" (the mask's number among that prompt's masks),
 "uncertainty" (its mean over the mask; over the image where the mask is empty), "mask_file" and
-"uncertainty_file". With a refiner, masks and scores are its own, and "unrefined_score" is the model's.
+"uncertainty_file"; and, as the model's uncertainty heads tell them, "quality", "model_gap", "prompt_gap" and
+"task_gap". With a refiner, masks and scores are its own, "unrefined_score" is the model's, and
+"unrefined_quality" and so on are what the heads tell of the model's own mask.
 """
+
+ROWS = {"unrefined_iou": "unrefined_score"}
+"""Extras of masks that are called otherwise in records."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +121,7 @@ class PromptAsker:
             "hq": self.hq,
             "task": self.task,
             "prompts": self.prompts.described(),
+            "heads": heads_of(self.segmenter),
         }
         return mine if self.refiner is None else mine | {"refiner": self.refiner.signature}
 
@@ -245,8 +253,7 @@ class SegmentRun:
                 for row, value in zip(rows.values(), values, strict=True):
                     row.append(value)
                 packed.append(RLE.encode(mask))
-        if unrefined is not None:
-            rows["unrefined_score"] = unrefined.iou.flatten().tolist()
+        rows |= {ROWS.get(name, name): values.flatten().tolist() for name, values in masks.extras.items()}
         rows |= {name: [values[number] for number in rows["prompt"]] for name, values in answer.rows.items()}
         names = answer.names
         label = LabelledImage(
@@ -269,15 +276,17 @@ class SegmentRun:
 
     def _write_overlay(self, image: ImageFile, pixels: Image, answer: Answer, shown: list[BoolArray]) -> str:
         overlay = self._place(image, "overlays", ".png")
-        prompts = answer.prompts
+        prompts, best = answer.prompts, answer.masks.best()
+        quality = best.iou if best.quality is None else best.quality
         picture = draw(
             pixels,
             np.stack(shown) if shown else np.zeros((0, *pixels.size), np.bool_),
             points=None if prompts is None else prompts.points,
             labels=None if prompts is None else prompts.labels,
             boxes=None if prompts is None else prompts.boxes,
-            scores=answer.masks.iou.amax(dim=1).cpu(),
+            scores=quality[:, 0].cpu(),
             names=answer.names,
+            doubted=None if best.quality is None else (quality[:, 0] < DOUBTFUL).cpu(),
             max_side=OVERLAY_SIDE,
         )
         write_png(self.folder / overlay, picture)
@@ -287,6 +296,11 @@ class SegmentRun:
         path = image.output(self.folder / part, ending)
         make_folder(path.parent)
         return path.relative_to(self.folder).as_posix()
+
+
+def heads_of(segmenter: Segmenter) -> str | None:
+    """Which uncertainty heads a model has, for the record of a run."""
+    return None if segmenter.heads is None else segmenter.heads.digest()
 
 
 def _stamp(image: ImageFile) -> dict[str, Any]:

@@ -57,6 +57,8 @@ class AutomaticSettings(Settings):
     """holes and islands of a mask smaller than this many pixels are removed"""
     max_area: Annotated[float, Field(gt=0, le=1)] = 1.0
     """masks that cover more than this part of the image are left out"""
+    min_quality: Fraction | None = None
+    """masks stay whose expected IoU, as the model's uncertainty heads tell it, is at least this"""
     hq: Literal["sum", "only", "off"] = "sum"
     """logits of models with an HQ token: added to SAM's (sum), alone (only) or left out (off)"""
 

@@ -8,14 +8,15 @@ Source: Kirillov et al. 2023, section 5 and appendix B; behaviour and defaults o
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from maskwright.errors import InputError
 from maskwright.io.rle import RLE
 from maskwright.methods.automatic.config import AutomaticSettings
 from maskwright.methods.automatic.crops import Crop, make_crops, point_grid
@@ -24,6 +25,7 @@ from maskwright.methods.automatic.regions import clean
 from maskwright.methods.automatic.suppression import suppress
 from maskwright.models.preprocess import ImageLike, to_image
 from maskwright.models.segmenter import Segmenter
+from maskwright.models.uncertainty import QUALITY
 from maskwright.types import Embedding, Geometry, Image, Prompts
 
 Box = tuple[int, int, int, int]
@@ -50,6 +52,7 @@ class AutomaticMask:
         predicted_iou: the model's own estimate.
         stability: IoU of the masks at raised and lowered threshold.
         area: object pixels.
+        extras: what the model's uncertainty heads tell of `low_res`, by name, such as "quality".
     """
 
     rle: RLE
@@ -60,6 +63,7 @@ class AutomaticMask:
     predicted_iou: float
     stability: float
     area: int
+    extras: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +77,7 @@ class _Candidate:
     predicted_iou: float
     stability: float
     box: Boxes
+    extras: Mapping[str, float]
 
 
 def generate(
@@ -81,8 +86,8 @@ def generate(
     """Find masks of everything in an image.
 
     Every crop is embedded once and asked with its grid of clicks; each answer is filtered by predicted IoU,
-    stability, area and the crop's edge; overlapping masks are suppressed within a crop, then between crops,
-    then, if small regions were removed, once more.
+    expected quality if asked for, stability, area and the crop's edge; overlapping masks are suppressed
+    within a crop, then between crops, then, if small regions were removed, once more.
 
     Args:
         segmenter: any model. HQ models of the SAM-HQ family give one mask a click instead of three, unless
@@ -96,9 +101,11 @@ def generate(
         that of the clicks.
 
     Raises:
-        InputError: the value is no image, or hq="only" for a model without an HQ token.
+        InputError: the value is no image, hq="only" for a model without an HQ token, or `min_quality` for one
+            without uncertainty heads.
         ImageError: the file cannot be read.
     """
+    check_quality(segmenter, settings)
     photo = to_image(image)
     asked = copy.copy(segmenter)
     if segmenter.device.type != "cpu":
@@ -114,6 +121,21 @@ def generate(
         threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
         masks = _without_small_regions(masks, settings.min_mask_region_area, threshold)
     return masks
+
+
+def check_quality(segmenter: Segmenter, settings: AutomaticSettings) -> None:
+    """Refuse to ask for masks of some quality where nothing tells their quality.
+
+    Raises:
+        InputError: with what to do.
+    """
+    told = () if segmenter.heads is None else segmenter.heads.told()
+    if settings.min_quality is not None and QUALITY not in told:
+        raise InputError(
+            f"min_quality is {settings.min_quality}, but {segmenter.name} has no uncertainty heads that tell "
+            "the quality of a mask: give their file (--heads FILE), train some with `maskwright train heads`, "
+            "or leave min_quality out."
+        )
 
 
 def _in_crop(segmenter: Segmenter, photo: Image, crop: Crop, settings: AutomaticSettings) -> list[_Candidate]:
@@ -141,7 +163,10 @@ def _ask(
     masks = segmenter.decode(embedding, prompts, multimask=True, hq=settings.hq)
     least = settings.thresholds(segmenter.model.family)
     # Before anything is made as large as the image. A prediction that is not a number is above nothing.
-    clicks, ranks = (masks.iou > least.pred_iou).nonzero(as_tuple=True)
+    believed = masks.iou > least.pred_iou
+    if settings.min_quality is not None:
+        believed &= masks.extras[QUALITY] >= settings.min_quality
+    clicks, ranks = believed.nonzero(as_tuple=True)
     if not len(clicks):
         return []
     low_res_Nhw, iou_N = masks.low_res[clicks, ranks], masks.iou[clicks, ranks]
@@ -154,6 +179,7 @@ def _ask(
         & ~cut_off(boxes_N4, crop.box, size)
     )
     in_image_N2 = points_N2 + torch.tensor(crop.box[:2])
+    extras = {name: value[clicks, ranks].tolist() for name, value in masks.extras.items()}
     return [
         _Candidate(
             # A copy, so that one mask does not keep the whole batch in memory.
@@ -164,6 +190,7 @@ def _ask(
             predicted_iou=iou_N[k].item(),
             stability=float(measures.stability[k]),
             box=boxes_N4[k],
+            extras={name: values[k] for name, values in extras.items()},
         )
         for k in np.flatnonzero(keep)
     ]
@@ -193,6 +220,7 @@ def _finished(candidate: _Candidate, size: tuple[int, int], device: torch.device
         predicted_iou=candidate.predicted_iou,
         stability=candidate.stability,
         area=rle.area,
+        extras=candidate.extras,
     )
 
 

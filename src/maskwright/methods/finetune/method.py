@@ -153,7 +153,7 @@ def starting_model(settings: FinetuneSettings) -> MaskModel:
     if settings.from_scratch:
         model = fresh_model(name, base=base, num_heads=heads, image_size=settings.input_size)
     else:
-        model = load(name, base=base, num_heads=heads, device="cpu", dtype="float32").model
+        model = load(name, base=base, num_heads=heads, device="cpu", dtype="float32", heads=None).model
     if (settings.train == "hq" or settings.add_hq) and model.family in HQ_OF:
         return add_hq_layers(model)
     return model

@@ -28,6 +28,7 @@ class Pass:
         masks: (N, M, h, w) logits of the masks: the same, or with the HQ token's.
         iou: (N, M) predicted IoU.
         tokens: (N, T, C) the decoder's output tokens.
+        mask_token: (N, M) which of the mask tokens each mask is of; of a sum the one with the highest score.
         boxes: (N, 4) the box that was asked with, NaN where there was none; or None.
     """
 
@@ -35,13 +36,15 @@ class Pass:
     masks: Tensor
     iou: Tensor
     tokens: Tensor
+    mask_token: Tensor
     boxes: Tensor | None = None
 
     def best(self) -> Pass:
         """Of each prompt the mask with the highest predicted IoU: M becomes 1."""
         pick = self.iou.argmax(dim=1, keepdim=True)
         own, masks = (part.take_along_dim(pick[..., None, None], dim=1) for part in (self.own, self.masks))
-        return Pass(own, masks, self.iou.gather(1, pick), self.tokens, self.boxes)
+        iou, made_by = (part.gather(1, pick) for part in (self.iou, self.mask_token))
+        return Pass(own, masks, iou, self.tokens, made_by, self.boxes)
 
 
 def guided_start(
@@ -60,7 +63,8 @@ def scaled_start(
     scales, own = scales_of(decoded, hq), decoded.masks.shape[2] - 1
     masks = torch.einsum("ns,nshw->nhw", weights_NS, scales)[:, None]
     back = torch.einsum("ns,nshw->nhw", weights_NS[:, :own], scales[:, :own])[:, None]
-    return Pass(back, masks, decoded.iou[0, :, 1:].amax(dim=1, keepdim=True), decoded.tokens[0])
+    iou, best = decoded.iou[0, :, 1:].max(dim=1, keepdim=True)
+    return Pass(back, masks, iou, decoded.tokens[0], decoded.mask_token[0, :, 1:].gather(1, best))
 
 
 def plain_start(segmenter: Segmenter, embedding: Embedding, prompts: Prompts, hq: HQMode) -> Pass:
@@ -134,7 +138,7 @@ def _asked(segmenter: Segmenter, embedding: Embedding, prompts: Prompts, hq: HQM
 
 def _plain(decoded: Decoded, chosen: slice) -> Pass:
     own = decoded.masks[0, :, chosen]
-    return Pass(own, own, decoded.iou[0, :, chosen], decoded.tokens[0])
+    return Pass(own, own, decoded.iou[0, :, chosen], decoded.tokens[0], decoded.mask_token[0, :, chosen])
 
 
 def _boxes(found: Pass, embedding: Embedding) -> Tensor:

@@ -45,7 +45,7 @@ class Found:
 
     Args:
         target: what was looked for.
-        masks: one prompt, one mask.
+        masks: one prompt, one mask, with what the model's uncertainty heads tell of it, if it has any.
         similarity: how like the references it is, -1…1: the mean cosine similarity of its features and
             theirs, each matched with one of the others so that it is highest (the earth mover's).
         points: (P, 2) the clicks (x, y) that were asked; labels: (P,) 1 object, 0 background.
@@ -287,10 +287,12 @@ def _masks(
         )
         parts |= {row: _row(last, place) for place, row in enumerate(rows)}
     ordered = [parts[row] for row in range(len(owners))]
-    masks, iou_, tokens = (
-        torch.cat([getattr(one, name) for one in ordered]) for name in ("masks", "iou", "tokens")
+    masks, iou_, tokens, made_by = (
+        torch.cat([getattr(one, name) for one in ordered])
+        for name in ("masks", "iou", "tokens", "mask_token")
     )
-    return Masks(masks, iou_, embedding.geometry, tokens, embedding.source)
+    found = Masks(masks, iou_, embedding.geometry, tokens, embedding.source, mask_token=made_by)
+    return segmenter.annotate(found)
 
 
 def _way(target: Target) -> tuple[object, ...]:
@@ -323,6 +325,7 @@ def _row(found: Pass, place: int) -> Pass:
         masks=found.masks[rows],
         iou=found.iou[rows],
         tokens=found.tokens[rows],
+        mask_token=found.mask_token[rows],
         boxes=None,
     )
 

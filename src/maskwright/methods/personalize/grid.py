@@ -72,6 +72,7 @@ def ask_grid(segmenter: Segmenter, embedding: Embedding, seen: FeatureMap, hq: H
         found.iou.flatten()[:, None],
         embedding.geometry,
         source=embedding.source,
+        extras={name: value.flatten()[:, None] for name, value in found.extras.items()},
     )
     square = masks.low_res[:, 0].cpu() > 0
     inside = embedding.geometry.to_low_res(torch.ones(1, *embedding.geometry.size), square.shape[-1])[0] > 0.5

@@ -151,7 +151,8 @@ class MaskRefiner:
             prompts: what it was asked with.
 
         Returns:
-            As many masks, with the refiner's scores; `extras["unrefined_iou"]` has the base's.
+            As many masks, with the refiner's scores. `extras["unrefined_iou"]` has the base's, and
+            "unrefined_quality" and so on what its uncertainty heads tell of its own masks.
         """
         places, boxes, points = [], [], []
         for n in range(len(masks)):
@@ -166,7 +167,8 @@ class MaskRefiner:
             index = tuple(torch.tensor(places, device=low_res.device).T)
             refined, scores = self.predict(embedding, low_res[index], torch.stack(boxes), torch.stack(points))
             low_res[index], iou[index] = refined.to(low_res), scores.to(iou)
-        extras = {**masks.extras, "unrefined_iou": masks.iou}
+        before = {**masks.extras, "iou": masks.iou}
+        extras = {f"unrefined_{name}": value for name, value in before.items()}
         return Masks(low_res, iou, masks.geometry, None, masks.source, extras)
 
     def _answer(

@@ -60,7 +60,7 @@ class PreviousMask:
     @classmethod
     def from_model(cls, model: str, **how: Any) -> Self:  # noqa: ANN401
         """With a model of any family; arguments and errors as for `models.registry.load`."""
-        return cls(load(model, **how))
+        return cls(load(model, heads=None, **how))
 
     def start(self, image: Image, masks: BoolArray) -> _Prompted:
         """Begin with the K objects of an image."""
