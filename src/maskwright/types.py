@@ -400,3 +400,16 @@ class Sample:
         for name, value in (("soft", self.soft), ("uncertainty", self.uncertainty)):
             if value is not None:
                 check_shape(f"{name} of {self.source}", value, shape)
+
+    def only(self, chosen: Sequence[int]) -> Sample:
+        """The photo with some of its masks, which then label every pixel no more."""
+        rows = list(chosen)
+        return Sample(
+            self.image,
+            self.masks[rows],
+            tuple(self.ids[k] for k in rows),
+            self.source,
+            None if self.categories is None else tuple(self.categories[k] for k in rows),
+            None if self.soft is None else self.soft[rows],
+            None if self.uncertainty is None else self.uncertainty[rows],
+        )

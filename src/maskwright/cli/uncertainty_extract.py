@@ -51,6 +51,12 @@ class Extract(Common):
     """Take only every such item of each dataset."""
     limit: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """At most this many items of each dataset, spread evenly over it."""
+    per_image: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """At most this many instances of one image, drawn at random; all if not given."""
+    min_area: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.0
+    """Smallest instance, as a share of its image."""
+    max_area: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 1.0
+    """Largest instance, as a share of its image."""
     token_dtype: Literal["float32", "float16"] = "float32"  # noqa: S105  (no password)
     """How tokens are stored; float16 takes half the space."""
     offline: bool = False
@@ -76,9 +82,12 @@ def extract(options: Extract, session: Session) -> None:
     from maskwright.labeling.masks import ModelChoice
     from maskwright.labeling.run import LabelRun
     from maskwright.labeling.tokens import TokenWorker
+    from maskwright.methods.scores import Selection
     from maskwright.methods.uncertainty.interview import ExtractSettings
 
     check_run(options.where, overwrite=options.overwrite, retry_failed=options.retry_failed)
+    if options.per_image is not None and options.per_image < 1:
+        raise ConfigError("--per-image must be at least 1.")
     if options.shard_images < 1:
         raise ConfigError("--shard-images must be at least 1.")
     settings = ExtractSettings(options.prompts, options.points, not options.skip_augs, options.seed)
@@ -90,7 +99,8 @@ def extract(options: Extract, session: Session) -> None:
     ]
     # Absolute, for the processes of a Ray cluster may work in other folders.
     folder = LabelFolder(options.out.absolute())
-    worker = TokenWorker(folder, models, items, settings, options.token_dtype)
+    selection = Selection(options.min_area, options.max_area, options.per_image, options.seed)
+    worker = TokenWorker(folder, models, items, settings, selection, options.token_dtype)
     with folder.lock():
         worker.prepare()
         record = worker.record(options.shard_images)

@@ -21,6 +21,7 @@ from maskwright.labeling.masks import ModelChoice
 from maskwright.labeling.plan import PlannedImage, Shard
 
 if TYPE_CHECKING:
+    from maskwright.methods.scores import Selection
     from maskwright.methods.uncertainty.interview import ExtractSettings
     from maskwright.methods.uncertainty.rows import TokenRows
     from maskwright.models.segmenter import Segmenter
@@ -37,6 +38,7 @@ class TokenWorker:
         models: small to large.
         items: of which datasets.
         settings: what is asked.
+        selection: of which instances.
         dtype: of the stored tokens.
     """
 
@@ -46,12 +48,14 @@ class TokenWorker:
         models: Sequence[ModelChoice],
         items: ItemChoice,
         settings: ExtractSettings,
+        selection: Selection,
         dtype: TokenType = "float32",
     ) -> None:
         self.folder = folder
         self.models = tuple(models)
         self.choice = items
         self.settings = settings
+        self.selection = selection
         self.dtype = dtype
         self.signatures: tuple[str, ...] | None = None
         self._loaded: tuple[list[Segmenter], Items] | None = None
@@ -100,10 +104,16 @@ class TokenWorker:
 
     def record(self, shard_images: int) -> dict[str, Any]:
         """All that decides the rows; the models must be prepared."""
+        from maskwright.methods.uncertainty.answers import token_shape
         from maskwright.methods.uncertainty.extract import common_tokens
 
         models = [
-            {"name": each.name, "digest": each.digest, "family": each.model.family}
+            {
+                "name": each.name,
+                "digest": each.digest,
+                "family": each.model.family,
+                "channels": token_shape(each.model)[1],
+            }
             for each in self.segmenters
         ]
         count, channels = common_tokens(self.segmenters)
@@ -114,6 +124,7 @@ class TokenWorker:
             "tokens": {"count": count, "channels": channels, "dtype": self.dtype},
             "data": {**asdict(self.choice), "specs": list(self.choice.specs)},
             "settings": {**asdict(self.settings), "prompts": list(self.settings.prompts)},
+            "selection": asdict(self.selection),
             "files": "tokens",
             "shard_images": shard_images,
         }
@@ -124,9 +135,11 @@ class TokenWorker:
         Raises:
             MaskwrightError: it cannot be used.
         """
+        from maskwright.methods.evaluate import choose_objects
         from maskwright.methods.uncertainty.extract import extract
 
         sample = self.items.read(image)
+        sample = sample.only(choose_objects(sample, image.number, self.selection))
         rows = extract(image.name, self.items.group(image), sample, self.segmenters, self.settings)
         return rows.stored_as(np.dtype(self.dtype))
 

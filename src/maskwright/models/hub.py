@@ -60,6 +60,13 @@ NAMED: dict[str, NamedModel] = {
         "nano.safetensors",
         sha256="ed2492dc00c6ac44a2afd767f5e3f59e027dfffac6d5e8da4846746aa3edc5c6",
     ),
+    "nano-small": NamedModel(
+        "nano",
+        1_663_140,
+        "non-commercial research",
+        "nano-small.safetensors",
+        sha256="c1bf759a7fc714b645ee482c94686ef7a4a864ea2978e696bb4213d1114baabd",
+    ),
     "sam-vit-b": NamedModel(
         "sam",
         93_735_728,

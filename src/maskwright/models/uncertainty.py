@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from maskwright.errors import InputError, WeightsError
 from maskwright.io.files import shown
 from maskwright.io.weights import read_weights, write_safetensors
+from maskwright.models.mask_features import FEATURES, mask_features
 from maskwright.types import Masks
 
 FORMAT, VERSION = "maskwright-heads", "1"
@@ -58,7 +59,10 @@ class HeadsConfig:
     Args:
         kind: "published": the paper's; "selected": those of every mask a model may select.
         names: K, such as "quality" or "iou_large", and "model_gap", "prompt_gap", "task_gap".
-        inputs: D numbers that a head reads, the first of a mask's P · C (`token_inputs`).
+        inputs: D numbers that a head reads: the first of a mask's P · C (`token_inputs`), or its components.
+        components: None: heads read tokens. Else all tokens and features (`mask_inputs`) are brought to
+            D = components + F numbers first: the tokens to so many components.
+        tokens: P · C, where there are components.
         hidden: widths of the hidden layers.
         models: names of the models whose tokens they learned from, small to large, with each one's digest
             (`segmenter.weights_digest`).
@@ -69,6 +73,8 @@ class HeadsConfig:
     inputs: int
     hidden: tuple[int, ...]
     models: tuple[tuple[str, str], ...]
+    components: int | None = None
+    tokens: int = 0
 
     def quality_name(self, model: str) -> str:
         """The head that tells the IoU of a mask of this one of the models."""
@@ -79,10 +85,13 @@ class UncertaintyHeads(nn.Module):
     """K perceptrons in one: layers of equal widths, computed together.
 
     Parameters and buffers: `weights.i` (K, in, out) and `biases.i` (K, out) of each layer; `calibration`
-    (K, Q): what the outputs 0, 1/(Q − 1), … 1 mean, in between linear; it begins as the identity.
+    (K, Q): what the outputs 0, 1/(Q − 1), … 1 mean, in between linear; it begins as the identity. With
+    components also `center` (V,) and `projection` (V, D): heads read (values − center) @ projection.
     """
 
     calibration: Tensor
+    center: Tensor
+    projection: Tensor
 
     def __init__(self, config: HeadsConfig) -> None:
         super().__init__()
@@ -94,11 +103,19 @@ class UncertaintyHeads(nn.Module):
         self.weights = nn.ParameterList(torch.zeros(count, before, after) for before, after in pairs)
         self.biases = nn.ParameterList(torch.zeros(count, after) for _, after in pairs)
         self.register_buffer("calibration", torch.linspace(0, 1, KNOTS).repeat(count, 1))
+        if config.components is not None:
+            values = config.tokens + len(FEATURES)
+            self.register_buffer("center", torch.zeros(values))
+            self.register_buffer("projection", torch.zeros(values, config.inputs))
 
-    def forward(self, tokens_AD: Tensor) -> Tensor:
-        """(A, K) outputs in [0, 1], not calibrated."""
+    def forward(self, values_AV: Tensor) -> Tensor:
+        """(A, K) outputs in [0, 1], not calibrated, of what `mask_inputs` gives."""
+        if self.config.components is None:
+            inputs_AD = values_AV[:, : self.config.inputs]
+        else:
+            inputs_AD = (values_AV - self.center) @ self.projection
         # All heads read the same; a view of it for each costs nothing.
-        values_KAH = tokens_AD.expand(len(self.config.names), -1, -1)
+        values_KAH = inputs_AD.expand(len(self.config.names), -1, -1)
         for number, (weight_KHH, bias_KH) in enumerate(zip(self.weights, self.biases, strict=True)):
             inputs_KAH = values_KAH.relu() if number else values_KAH
             values_KAH = torch.baddbmm(bias_KH[:, None], inputs_KAH, weight_KHH)
@@ -114,9 +131,9 @@ class UncertaintyHeads(nn.Module):
         return (before + (after - before) * (place - low).T).T
 
     @torch.no_grad()
-    def values(self, tokens_AD: Tensor) -> dict[str, Tensor]:
+    def values(self, values_AV: Tensor) -> dict[str, Tensor]:
         """Calibrated IoUs in [0, 1] and gaps in [−0.5, 0.5], (A,) each, by the heads' names."""
-        columns = self.calibrated(self(tokens_AD)).T
+        columns = self.calibrated(self(values_AV)).T
         pairs = zip(self.config.names, columns, strict=True)
         return {name: column - SHIFT if is_gap(name) else column for name, column in pairs}
 
@@ -126,7 +143,7 @@ class UncertaintyHeads(nn.Module):
         Raises:
             InputError: the masks carry no tokens.
         """
-        values = self.values(mask_inputs(masks).flatten(0, 1)[:, : self.config.inputs])
+        values = self.values(mask_inputs(masks).flatten(0, 1))
         shape = masks.iou.shape
         extras = {name: values[head].view(shape) for name, head in self.told().items()}
         return replace(masks, extras={**masks.extras, **extras})
@@ -198,14 +215,15 @@ class UncertaintyHeads(nn.Module):
 
 
 def mask_inputs(masks: Masks) -> Tensor:
-    """What heads may read of each mask, (N, M, P · C); see `token_inputs`.
+    """What heads may read of each mask, (N, M, V): its P · C numbers (`token_inputs`), then its F features.
 
     Raises:
         InputError: the masks carry no tokens.
     """
     if masks.tokens is None or masks.mask_token is None:
         raise InputError(f"the masks of {masks.source} carry no tokens, so their uncertainty is unknown.")
-    return token_inputs(masks.tokens, masks.mask_token)
+    features = mask_features(masks.low_res, masks.iou)
+    return torch.cat([token_inputs(masks.tokens, masks.mask_token), features], dim=2)
 
 
 def token_inputs(tokens_NTC: Tensor, mask_token_NM: Tensor) -> Tensor:

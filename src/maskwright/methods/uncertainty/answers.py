@@ -15,6 +15,7 @@ from torch import Tensor
 
 from maskwright.methods.automatic.filters import count_pixels
 from maskwright.models.base import Decoded, MaskModel
+from maskwright.models.mask_features import FEATURES
 from maskwright.models.segmenter import Segmenter
 from maskwright.models.selection import select
 from maskwright.models.uncertainty import mask_inputs, token_inputs
@@ -36,6 +37,7 @@ class Answers:
         low_res: (N, M, h, w) logits.
         scores: (N, M) IoUs as the model predicts them.
         tokens: (N, M, P, C): the IoU token, the mask's own token, and what else the family has.
+        features: (N, M, F): `models.mask_features`.
         numbers: (N, M) int64, number of the mask token; 0 for the single mask, whichever token made it.
         geometry: of the image.
     """
@@ -43,6 +45,7 @@ class Answers:
     low_res: Tensor
     scores: Tensor
     tokens: Tensor
+    features: Tensor
     numbers: Tensor
     geometry: Geometry
 
@@ -58,7 +61,7 @@ def answer(segmenter: Segmenter, embedding: Embedding, prompts: Prompts) -> Answ
     """
     if type(segmenter.model).decode_once is not MaskModel.decode_once:
         parts = [segmenter.decode(embedding, prompts, multimask=several) for several in (False, True)]
-        return _joined(*((masks, mask_inputs(masks)) for masks in parts))
+        return _joined(*parts)
     decoded = segmenter.decode_all(embedding, prompts)
     return _joined(*(_chosen(decoded, embedding, several) for several in (False, True)))
 
@@ -76,23 +79,22 @@ def token_shape(model: MaskModel) -> tuple[int, int]:
     return one.shape[-1] // learned.shape[1], learned.shape[1]
 
 
-def _chosen(decoded: Decoded, embedding: Embedding, several: bool) -> tuple[Masks, Tensor]:
+def _chosen(decoded: Decoded, embedding: Embedding, several: bool) -> Masks:
     low_res, scores, made_by = (part[0] for part in select(decoded, several, "sum"))
-    masks = Masks(low_res, scores, embedding.geometry, decoded.tokens[0], mask_token=made_by)
-    return masks, mask_inputs(masks)
+    return Masks(low_res, scores, embedding.geometry, decoded.tokens[0], mask_token=made_by)
 
 
-def _joined(single: tuple[Masks, Tensor], several: tuple[Masks, Tensor]) -> Answers:
-    (one, one_tokens), (rest, rest_tokens) = single, several
+def _joined(one: Masks, rest: Masks) -> Answers:
     assert one.tokens is not None
     assert rest.mask_token is not None
-    channels = one.tokens.shape[-1]
-    tokens = torch.cat([one_tokens, rest_tokens], dim=1).unflatten(2, (-1, channels))
+    read = torch.cat([mask_inputs(one), mask_inputs(rest)], dim=1)
+    tokens, features = read[..., : -len(FEATURES)], read[..., -len(FEATURES) :]
     numbers = torch.cat([torch.zeros_like(rest.mask_token[:, :1]), rest.mask_token], dim=1)
     return Answers(
         torch.cat([one.low_res, rest.low_res], dim=1),
         torch.cat([one.iou, rest.iou], dim=1),
-        tokens,
+        tokens.unflatten(2, (-1, one.tokens.shape[-1])),
+        features,
         numbers,
         one.geometry,
     )

@@ -24,7 +24,8 @@ import pyarrow as pa
 from maskwright.errors import ConfigError, DatasetError, FileError
 from maskwright.io.files import nearest_name, read_json, shown
 from maskwright.io.token_file import open_tensor
-from maskwright.methods.uncertainty.rows import Column, read_columns, row_schema
+from maskwright.methods.uncertainty.rows import FEATURE, Column, read_columns, row_schema
+from maskwright.models.mask_features import FEATURES
 from maskwright.types import BoolArray, FloatArray
 
 FORMAT, VERSION = "maskwright-tokens", 1
@@ -39,11 +40,13 @@ class Model:
         name: as in the rows.
         digest: of its weights (`models.segmenter.weights_digest`).
         family: see `models.registry.FAMILIES`.
+        channels: width of its tokens; what follows in its rows is zero.
     """
 
     name: str
     digest: str
     family: str
+    channels: int
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,44 @@ class Container:
             here = here[np.argsort(places[here], kind="stable")]
             tokens[here] = self._store.tensors[part][places[here] - self._store.offsets[part]]
         return tokens
+
+    @cached_property
+    def channels(self) -> int:
+        """Width of the tokens of these rows' models.
+
+        Raises:
+            ConfigError: the widths differ, so that nothing can read them all.
+        """
+        here = set(np.unique(self.column("model").astype(str)).tolist())
+        widths = {model.name: model.channels for model in self._store.models if model.name in here}
+        if len(set(widths.values())) > 1:
+            listed = ", ".join(f"{name} {width}" for name, width in widths.items())
+            raise ConfigError(
+                f"tokens of different widths ({listed}) cannot be read by the same heads: choose whose rows "
+                "they learn from, such as models=nano."
+            )
+        return next(iter(widths.values()), self.token_shape[1])
+
+    def inputs(self, index_A: npt.ArrayLike) -> FloatArray:
+        """(A, V) float32, all that heads may read of some rows: P · C numbers, then F features.
+
+        As `models.uncertainty.mask_inputs` gives them at prediction.
+        """
+        index = np.asarray(index_A, np.int64)
+        tokens = self.tokens(index)[:, :, : self.channels].reshape(len(index), -1)
+        features = [self._store.column(FEATURE + name)[self._index[index]] for name in FEATURES]
+        return np.concatenate([tokens, np.stack(features, axis=1).astype(np.float32)], axis=1)
+
+    def of_models(self, names: Sequence[str]) -> Container:
+        """The rows of some of the models.
+
+        Raises:
+            ConfigError: there is no model of such a name.
+        """
+        for name in names:
+            if name not in self.models:
+                raise ConfigError(f"there is no model {name!r} among {', '.join(self.models)}.")
+        return self.filter(np.isin(self.column("model").astype(str), list(names)))
 
     def filter(self, mask: BoolArray) -> Container:
         """The rows for which (A,) `mask` is true."""

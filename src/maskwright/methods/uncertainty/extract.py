@@ -23,7 +23,8 @@ from maskwright.methods.uncertainty.interview import (
     Scene,
     SharedMeans,
 )
-from maskwright.methods.uncertainty.rows import ENTROPIES, Column, TokenRows, joined, no_rows
+from maskwright.methods.uncertainty.rows import ENTROPIES, FEATURE, Column, TokenRows, joined, no_rows
+from maskwright.models.mask_features import FEATURES
 from maskwright.models.segmenter import Segmenter
 from maskwright.types import Sample
 
@@ -58,27 +59,29 @@ def extract(
     parts = []
     for model, (found, entropies) in zip(models, asked, strict=True):
         constant = _refined(found) | entropies | together
-        parts += [_rows(scene, group, model, kind, found[kind], constant, others[kind]) for kind in found]
+        parts += [
+            _rows(scene, group, model, kind, found[kind], constant, others[kind], tokens[1]) for kind in found
+        ]
     return joined(parts)
 
 
 def common_tokens(segmenters: Sequence[Segmenter]) -> tuple[int, int]:
-    """(P, C) of the models' tokens.
+    """(P, C) that holds every model's tokens: narrower ones are followed by zeros.
 
     Raises:
-        ConfigError: they differ, or two models have one name.
+        ConfigError: some have more tokens than others, or two models have one name.
     """
     shapes = {segmenter.name: token_shape(segmenter.model) for segmenter in segmenters}
     if len(shapes) < len(segmenters):
         names = ", ".join(segmenter.name for segmenter in segmenters)
         raise ConfigError(f"two models have the same name ({names}): give their files different names.")
-    if len(set(shapes.values())) > 1:
-        listed = ", ".join(f"{name} {count} × {width}" for name, (count, width) in shapes.items())
+    counts, channels = zip(*shapes.values(), strict=True)
+    if len(set(counts)) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in zip(shapes, counts, strict=True))
         raise ConfigError(
-            f"the models' tokens have different shapes ({listed}), so no heads can read them all: extract "
-            "each family by itself."
+            f"the models have different numbers of tokens a mask ({listed}): extract each family by itself."
         )
-    return next(iter(shapes.values()))
+    return counts[0], max(channels)
 
 
 def _by_model(models: Sequence[str], found: Sequence[Found]) -> dict[PromptKind, dict[str, Values]]:
@@ -109,6 +112,7 @@ def _rows(
     found: Measured,
     by_instance: Mapping[str, Values],
     by_prompt: Mapping[str, Values],
+    channels: int,
 ) -> TokenRows:
     """One model's rows of one kind of prompt.
 
@@ -120,6 +124,7 @@ def _rows(
         found: what the model answered.
         by_instance: columns (K,).
         by_prompt: columns (K, Q).
+        channels: of the tokens in all models' rows.
     """
     shape = found.iou.shape
     height, width = scene.image.size
@@ -139,6 +144,7 @@ def _rows(
         "selected": found.selected,
         "best": found.best,
         **{name: part[..., None] for name, part in (found.ious() | dict(by_prompt)).items()},
+        **{FEATURE + name: found.features[..., place] for place, name in enumerate(FEATURES)},
         **nothing,
         **{name: part[:, None, None] for name, part in by_instance.items()},
     }
@@ -146,4 +152,5 @@ def _rows(
         name: np.broadcast_to(part, shape).reshape(-1) for name, part in values.items()
     }
     columns |= {name: np.full(found.iou.size, text, object) for name, text in texts.items()}
-    return TokenRows(found.tokens.reshape(-1, *found.tokens.shape[3:]), columns)
+    tokens = found.tokens.reshape(-1, *found.tokens.shape[3:])
+    return TokenRows(np.pad(tokens, ((0, 0), (0, 0), (0, channels - tokens.shape[2]))), columns)

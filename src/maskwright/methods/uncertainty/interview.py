@@ -107,6 +107,7 @@ class Measured:
 
     Args:
         tokens: (K, Q, M, P, C).
+        features: (K, Q, M, F).
         numbers: of the mask tokens; 0 is the single mask.
         scores: IoUs as predicted; iou: as they are.
         entropy: of the mask's own map.
@@ -114,6 +115,7 @@ class Measured:
     """
 
     tokens: Values
+    features: Values
     numbers: npt.NDArray[np.int64]
     scores: Values
     iou: Values
@@ -254,9 +256,10 @@ class Interview:
         iou, stability = self.scene.truth.measure(found.low_res, found.geometry, owner)
         maps = inside(found.low_res, found.geometry)
         entropy = torch.cat([map_entropy(part) for part in maps.flatten(0, 1).split(_MAPS)])
-        tensors = (found.tokens, found.numbers, found.scores, entropy.view(found.scores.shape))
-        tokens, numbers, scores, entropies = (part.cpu().numpy() for part in tensors)
-        measured = Measured(tokens, numbers, scores, iou, entropies, stability)
+        tensors = (found.tokens, found.features, found.numbers, found.scores)
+        tokens, features, numbers, scores = (part.cpu().numpy() for part in tensors)
+        entropies = entropy.view(found.scores.shape).cpu().numpy()
+        measured = Measured(tokens, features, numbers, scores, iou, entropies, stability)
         return measured.map(lambda part: part.reshape(*shape, *part.shape[1:])), maps.unflatten(0, shape)
 
     def _entropies(self) -> dict[str, Values]:

@@ -17,10 +17,14 @@ import pyarrow.parquet as pq
 
 from maskwright.errors import DatasetError
 from maskwright.io.files import atomic_path, require_file, shown
+from maskwright.models.mask_features import FEATURES
 
 ENTROPIES = ("h_all", "h_theta", "h_prompt", "h_task", "h_augmentation")
 BY_MODEL = ("best_iou", "selected_iou", "single_iou")
 """Of which there is a further column for each model NAME, such as best_iou@NAME, of the same prompt."""
+
+FEATURE = "feature_"
+"""Begins the name of a column of what heads read beside the tokens (`models.mask_features`)."""
 
 COLUMNS = {
     "image": pa.string(),
@@ -45,6 +49,7 @@ COLUMNS = {
     "refined_best_iou": pa.float32(),
     "refined_iou": pa.float32(),
     **dict.fromkeys(ENTROPIES, pa.float32()),
+    **{FEATURE + name: pa.float32() for name in FEATURES},
 }
 """Columns whatever the models; docs/reference says what each is."""
 

@@ -1,0 +1,150 @@
+"""Extraction for uncertainty heads: one encoding a photo and prompts in batches, beside the published order.
+
+    python benchmarks/extraction.py [--model NAME|PATH]… [--photos 2] [--instances 4] [--augs]
+
+UncertainSAM's released code encodes the photo anew for every instance and asks one prompt at a time (and the
+centre click again for each measure that needs it, which is not counted here). Both sides ask the same model
+(random weights of its sizes, unless a file is given) the same prompts about the same instances of the same
+photos: centre, seven points, and all eight together; with --augs the eight single clicks on the four changed
+photos too. Then the tokens' way into training: batches of random rows from a memory map, beside the same from
+memory. Times are CPU seconds, which other programs on the machine disturb least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from maskwright.io.token_file import open_tensor, tensor_writer
+from maskwright.methods.uncertainty.answers import answer, proposals
+from maskwright.methods.uncertainty.augment import AUGMENTATIONS, augment
+from maskwright.methods.uncertainty.extract import extract
+from maskwright.methods.uncertainty.instances import clicks
+from maskwright.methods.uncertainty.interview import ExtractSettings
+from maskwright.models.fresh import fresh_model
+from maskwright.models.registry import load
+from maskwright.models.segmenter import Segmenter
+from maskwright.types import BoolArray, Image, Prompts, Sample
+
+MODELS = ("nano", "sam2.1-tiny")
+ROWS, BATCH, STEPS = 200_000, 256, 200
+
+
+def scene(seed: int, size: tuple[int, int], instances: int) -> Sample:
+    """A photo of noise with discs on it."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    masks: BoolArray = np.stack(
+        [
+            np.hypot(rows - rng.uniform(0, size[0]), columns - rng.uniform(0, size[1])) < 0.1 * min(size)
+            for _ in range(instances)
+        ]
+    )
+    pixels = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    return Sample(Image(pixels, f"photo {seed}"), masks, tuple(range(instances)), f"photo {seed}")
+
+
+def ours(segmenter: Segmenter, samples: list[Sample], augs: bool) -> None:
+    """The extraction itself, with its IoUs at full size and its entropies."""
+    settings = ExtractSettings(("center", "point", "refined"), augment=augs)
+    for sample in samples:
+        extract(sample.source, sample.source, sample, [segmenter], settings)
+
+
+def one_by_one(segmenter: Segmenter, samples: list[Sample], augs: bool) -> None:
+    """Encoder and decoder in the published order; nothing else, so that the comparison favours it."""
+    for sample in samples:
+        for instance in range(len(sample.ids)):
+            points = clicks(sample.masks[instance : instance + 1], (instance,), sample.source, 0)[0]
+            for name in AUGMENTATIONS if augs else ("identity",):
+                embedding = segmenter.embed(augment(sample.image, name, 0, sample.source))
+                for point in points:
+                    ask = answer if name == "identity" else proposals
+                    ask(segmenter, embedding, _prompt(point[None]))
+                if name == "identity":
+                    answer(segmenter, embedding, _prompt(points))
+
+
+def _prompt(points: np.ndarray) -> Prompts:
+    return Prompts(torch.from_numpy(points)[None], torch.ones(1, len(points), dtype=torch.long))
+
+
+def seconds(run: Callable[[], object], repeats: int = 2) -> float:
+    """CPU seconds of the faster of some runs."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def batches(tokens: np.ndarray, order: np.ndarray) -> None:
+    """What training takes of a container, without the training."""
+    for rows in order:
+        torch.from_numpy(np.ascontiguousarray(tokens[np.sort(rows)], np.float32))
+
+
+def mapped(table: Table) -> None:
+    """Add a row about reading tokens."""
+    rng = np.random.default_rng(0)
+    order = rng.integers(0, ROWS, (STEPS, BATCH))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "tokens.safetensors"
+        with tensor_writer(path, (ROWS, 2, 256), "float32") as append:
+            for _ in range(10):
+                append(rng.standard_normal((ROWS // 10, 2, 256), np.float32))
+        tokens = open_tensor(path)
+        inside = np.array(tokens)
+        there, here = (seconds(partial(batches, each, order), 3) for each in (tokens, inside))
+        del tokens
+    rate = STEPS * BATCH
+    table.add_row(
+        f"{ROWS:,} rows of 2 × 256", f"{rate / there:,.0f}", f"{rate / here:,.0f}", f"{here / there:.2f}"
+    )
+
+
+def main() -> None:
+    """Measure, and print tables of ratios."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", action="append", help=f"a name's sizes, or a file; by default {', '.join(MODELS)}"
+    )
+    parser.add_argument("--photos", type=int, default=2)
+    parser.add_argument("--instances", type=int, default=4, help="in each photo")
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(480, 640), help="height and width of the photos"
+    )
+    parser.add_argument("--augs", action="store_true", help="the augmented photos too")
+    given = parser.parse_args()
+    samples = [scene(seed, tuple(given.size), given.instances) for seed in range(given.photos)]
+    table = Table("model", "published order", "ours, all of it", "ratio")
+    for name in given.model or MODELS:
+        torch.manual_seed(0)
+        known = Path(name).exists()
+        segmenter = load(name, device="cpu") if known else Segmenter(fresh_model(name), name)
+        before, after = (seconds(partial(run, segmenter, samples, given.augs)) for run in (one_by_one, ours))
+        table.add_row(name, f"{before:.2f} s", f"{after:.2f} s", f"{before / after:.2f}")
+    print(
+        f"{given.photos} photos {given.size[1]} × {given.size[0]}, {given.instances} instances each, "
+        f"{'with' if given.augs else 'without'} augmentations, {torch.get_num_threads()} thread(s)"
+    )
+    Console().print(table)
+    reading = Table("tokens", "rows/s, mapped", "rows/s, in memory", "ratio")
+    mapped(reading)
+    Console().print(reading)
+
+
+if __name__ == "__main__":
+    main()
