@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from models.tiny import tiny
 from PIL import Image as PILImage
-from tiny import save_tiny_heads, save_tiny_model
+from tiny import random_heads, save_tiny_heads, save_tiny_model
 
 import maskwright
+from maskwright.cli import doctor
 from maskwright.cli.main import main
 from maskwright.export.labels import read_labels
 from maskwright.io.label_shards import read_masks
-from maskwright.models.uncertainty import VALUES, UncertaintyHeads
+from maskwright.io.weights import sha256
+from maskwright.models import hub
+from maskwright.models.sam import SAM
+from maskwright.models.segmenter import Segmenter
+from maskwright.models.uncertainty import ENDING, VALUES, UncertaintyHeads
 
 LOOSE = ("--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--points-per-side", "2")
 
@@ -165,15 +172,36 @@ def test_personalize_tells_the_uncertainty_of_what_it_finds(
         assert all(set(VALUES) <= set(one) for one in found)
 
 
-def test_demo_shows_the_quality(model: Path, tmp_path: Path) -> None:
-    assert run("demo", "--model", model, "--out", tmp_path / "demo", "--quiet") == 0
-    report = read(tmp_path / "demo/report.json")
-    for photo in report["photos"]:
-        for mode in photo["modes"]:
-            assert len(mode["quality"]) == len(mode["predicted_iou"])
-    assert (
-        "<dt>quality</dt>" in (tmp_path / "demo/report.html").read_text() or "quality" in report["one_shot"]
-    )
+def test_an_exported_checkpoint_keeps_its_heads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    segmenter = Segmenter(tiny(SAM))
+    segmenter.heads = random_heads(64, segmenter.digest).bound_to(segmenter.digest, "sam")
+    file = maskwright.save(segmenter, tmp_path / "mine.safetensors")
+    assert run("export", "checkpoint", file, tmp_path / "theirs.pth", "--num-heads", "2") == 0
+    for argument in (
+        ("models", "convert", file, tmp_path / "folder"),
+        ("export", "checkpoint", file, tmp_path / "none.pth", "--heads", "none"),
+    ):
+        assert run(*argument) == 0
+    assert not (tmp_path / "none.heads.safetensors").exists()
+    for exported in ("theirs.pth", "folder"):
+        again = maskwright.load(tmp_path / exported, num_heads=2, device="cpu")
+        assert again.heads is not None
+        assert again.heads.digest() == segmenter.heads.digest()
+    strange = random_heads(64, "another").save(tmp_path / "strange.safetensors")
+    assert run("export", "checkpoint", file, tmp_path / "x.pth", "--heads", strange) == 1
+    assert "trained for small, mine, and not for" in capsys.readouterr().err
+
+
+def test_doctor_checks_the_packaged_heads(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    assert [finding.ok for finding in doctor.check_heads()] in ([], [None], [True])
+    monkeypatch.setattr(hub, "PACKAGED", model.parent)
+    heads = model.with_name(f"{model.stem}{ENDING}")
+    named = replace(hub.NAMED["nano"], file=model.name)
+    for expected, ok in ((None, None), ("0", False), (sha256(heads), True)):
+        monkeypatch.setitem(hub.NAMED, "nano", replace(named, heads_sha256=expected))
+        assert [finding.ok for finding in doctor.check_heads()] == [ok]
+    monkeypatch.setitem(hub.NAMED, "nano", replace(named, file="gone.safetensors", heads_sha256="0"))
+    assert [finding.ok for finding in doctor.check_heads()] == [False]
 
 
 def test_models_say_which_heads_they_have(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
-from tiny import save_tiny_model
+from tiny import save_tiny_heads, save_tiny_model
 
 from maskwright.cli.main import main
 from maskwright.report import demo_photos
@@ -38,6 +38,7 @@ def test_the_command_writes_a_page_figures_and_pictures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = save_tiny_model(tmp_path)
+    save_tiny_heads(model)
     monkeypatch.setattr(demo_photos, "PHOTOS", PHOTOS[1:2])
     assert main(["demo", "--out", str(tmp_path / "demo"), "--model", str(model), "--quiet"]) == 0
 
@@ -50,6 +51,7 @@ def test_the_command_writes_a_page_figures_and_pictures(
     for mode in photo["modes"]:
         assert mode["ms"] > 0
         assert len(mode["predicted_iou"]) == len(mode["area"]) == (3 if mode["mode"] == "several" else 1)
+        assert len(mode["quality"]) == len(mode["area"])
         for picture in mode["pictures"]:
             with PILImage.open(tmp_path / "demo" / picture["file"]) as opened:
                 assert max(opened.size) == 760
@@ -60,6 +62,7 @@ def test_the_command_writes_a_page_figures_and_pictures(
     assert page.count("data:image/jpeg") == 1 + 2 + sum(len(mode["pictures"]) for mode in photo["modes"])
     assert (tmp_path / "demo/pictures/one-shot-2.jpg").is_file()
     assert "Cat" in page
+    assert "quality" in page
 
 
 def test_a_missing_model_is_said_and_nothing_is_written(

@@ -133,8 +133,8 @@ def check_quality(segmenter: Segmenter, settings: AutomaticSettings) -> None:
     if settings.min_quality is not None and QUALITY not in told:
         raise InputError(
             f"min_quality is {settings.min_quality}, but {segmenter.name} has no uncertainty heads that tell "
-            "a mask's quality: give their file (--heads FILE), train some with `maskwright train heads`, "
-            "or leave min_quality out."
+            "the quality of a mask: give their file (--heads FILE), train some (`maskwright train heads`) or "
+            "leave min_quality out."
         )
 
 
