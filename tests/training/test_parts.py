@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -139,9 +140,21 @@ def test_optimizer_groups(name: str, kind: type[torch.optim.Optimizer]) -> None:
     groups = [ParameterGroup("a", {"one": one}), ParameterGroup("b", {"two": two}, 0.5, weight_decay=0.0)]
     optimizer = build_optimizer(groups, settings)
     assert type(optimizer) is kind
-    set_rate(optimizer, 0.1)
+    set_rate(optimizer, 0.1, 0.0)
     assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.005])
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.2, 0.0]
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_group_has_its_own_momentum_and_end(name: Literal["adam", "sgd"]) -> None:
+    one, two = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+    groups = [ParameterGroup("a", {"one": one}), ParameterGroup("b", {"two": two}, momentum=0.3, until=0.5)]
+    optimizer = build_optimizer(groups, OptimizerSettings(name=name, lr=0.1, betas=(0.8, 0.9)))
+    momenta = [group["momentum"] if name == "sgd" else group["betas"][0] for group in optimizer.param_groups]
+    assert momenta == [0.8, 0.3]
+    for done, rates in ((0.49, [0.1, 0.1]), (0.5, [0.1, 0.0])):
+        set_rate(optimizer, 1.0, done)
+        assert [group["lr"] for group in optimizer.param_groups] == rates
 
 
 def test_nothing_that_learns_is_an_error() -> None:

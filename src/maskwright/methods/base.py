@@ -83,12 +83,16 @@ class ParameterGroup:
         parameters: by their names in `Method.model`.
         lr_scale: factor on the learning rate.
         weight_decay: in place of the optimiser's, or None.
+        momentum: in place of the optimiser's first beta, or None.
+        until: the part of the run after which they stay as they are.
     """
 
     name: str
     parameters: dict[str, nn.Parameter]
     lr_scale: float = 1.0
     weight_decay: float | None = None
+    momentum: float | None = None
+    until: float = 1.0
 
 
 @dataclass(frozen=True)

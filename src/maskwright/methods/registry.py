@@ -8,7 +8,7 @@ from maskwright.errors import ConfigError, suggestion
 from maskwright.methods.base import Method
 from maskwright.methods.settings import TrainSettings
 
-METHODS = ("finetune", "refiner", "sum", "sum-hq", "nano")
+METHODS = ("finetune", "refiner", "sum", "sum-hq", "nano", "heads")
 
 
 def settings_class(name: str, source: str) -> type[TrainSettings]:
@@ -21,6 +21,10 @@ def settings_class(name: str, source: str) -> type[TrainSettings]:
         from maskwright.methods.finetune.config import FinetuneSettings
 
         return FinetuneSettings
+    if name == "heads":
+        from maskwright.methods.uncertainty.config import HeadsSettings
+
+        return HeadsSettings
     if name == "nano":
         from maskwright.methods.nano.config import NanoSettings
 
@@ -54,6 +58,12 @@ def build_method(name: str, settings: TrainSettings, out: Path) -> Method:
 
         assert isinstance(settings, FinetuneSettings)
         return Finetune(settings, out / "embeddings")
+    if name == "heads":
+        from maskwright.methods.uncertainty.config import HeadsSettings
+        from maskwright.methods.uncertainty.method import HeadsTraining
+
+        assert isinstance(settings, HeadsSettings)
+        return HeadsTraining(settings, out / "search")
     if name == "refiner":
         from maskwright.methods.refine.config import RefinerSettings
         from maskwright.methods.refine.method import RefinerTraining

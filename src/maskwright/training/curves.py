@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 
+LINES = 12
+"""More metrics than these, the first, are not drawn: their names would leave no room."""
+
 
 def draw_curves(steps: Rows, evaluations: Rows, path: Path) -> None:
     """Draw the curves.
@@ -28,7 +31,7 @@ def draw_curves(steps: Rows, evaluations: Rows, path: Path) -> None:
     losses, metrics, rate = figure.subplots(1, 3)
     for name in _names(steps, "loss"):
         _line(losses, steps, name, smooth=True)
-    for name in _names(evaluations, "val_"):
+    for name in _names(evaluations, "val_")[:LINES]:
         _line(metrics, evaluations, name, marker="o")
     _line(rate, steps, "lr")
     for axes, title in ((losses, "training loss"), (metrics, "validation"), (rate, "learning rate")):
@@ -61,7 +64,8 @@ def rendered(figure: Figure) -> ByteArray:
 
 
 def _names(rows: Rows, start: str) -> list[str]:
-    return sorted({name for row in rows for name in row if name.startswith(start)})
+    """In the order in which they come."""
+    return list(dict.fromkeys(name for row in rows for name in row if name.startswith(start)))
 
 
 def _line(axes: Any, rows: Rows, name: str, *, smooth: bool = False, marker: str = "") -> None:  # noqa: ANN401

@@ -101,7 +101,7 @@ class Engine:
         values = dict(zip(sums, torch.stack([*sums.values()]).tolist(), strict=True))
         debug(lambda: f"step {step}: {values}, rate x {self.rate_factor(step, steps):.4g}")
         stop = self._agree(step, values, stop)
-        set_rate(self.optimizer.optimizer, self.rate_factor(step, steps))
+        set_rate(self.optimizer.optimizer, self.rate_factor(step, steps), step / steps)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._count_skips(step)

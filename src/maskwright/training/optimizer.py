@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -39,23 +41,29 @@ def _announce(group: ParameterGroup) -> None:
 
 
 def build_optimizer(groups: list[ParameterGroup], settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """Make the optimiser; each group remembers its peak rate as "peak" for the schedule."""
-    options = [
-        {
-            "params": list(group.parameters.values()),
-            "peak": settings.lr * group.lr_scale,
-            "lr": settings.lr * group.lr_scale,
-            "weight_decay": settings.weight_decay if group.weight_decay is None else group.weight_decay,
-        }
-        for group in groups
-    ]
+    """Make the optimiser; each group remembers its peak rate as "peak", and its end, for the schedule."""
+    options = [_options(group, settings) for group in groups]
     if settings.name == "sgd":
         return torch.optim.SGD(options, lr=settings.lr, momentum=settings.betas[0])
     kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
     return kind(options, lr=settings.lr, betas=settings.betas, eps=settings.eps)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to factor x its peak."""
+def set_rate(optimizer: torch.optim.Optimizer, factor: float, done: float) -> None:
+    """Set every group's learning rate to factor x its peak, or 0 when its part of the run is done."""
     for group in optimizer.param_groups:
-        group["lr"] = factor * group["peak"]
+        group["lr"] = factor * group["peak"] if done < group["until"] else 0.0
+
+
+def _options(group: ParameterGroup, settings: OptimizerSettings) -> dict[str, Any]:
+    rate = settings.lr * group.lr_scale
+    momentum = settings.betas[0] if group.momentum is None else group.momentum
+    own = {"momentum": momentum} if settings.name == "sgd" else {"betas": (momentum, settings.betas[1])}
+    return {
+        "params": list(group.parameters.values()),
+        "peak": rate,
+        "lr": rate,
+        "until": group.until,
+        "weight_decay": settings.weight_decay if group.weight_decay is None else group.weight_decay,
+        **own,
+    }
