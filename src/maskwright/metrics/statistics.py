@@ -196,6 +196,13 @@ def group_numbers(groups: Sequence[Hashable] | None, n: int) -> npt.NDArray[np.i
     return np.array([numbers.setdefault(group, len(numbers)) for group in groups], np.int64)
 
 
+def group_weights(groups: Sequence[Hashable] | None, n: int) -> Floats:
+    """(n,) weights by which every group counts 1, whatever the number of its rows; as `group_numbers`."""
+    numbers = group_numbers(groups, n)
+    weights: Floats = 1 / np.bincount(numbers)[numbers]
+    return weights
+
+
 def percentile_interval(means: Floats, confidence: float = 0.95) -> tuple[Floats, Floats]:
     """Lower and upper ends, (m,) or () each, between which that share of the (resamples, m) means lies.
 
