@@ -39,7 +39,7 @@ def test_relative_auc_equals_twin(drawn: list[tuple[float, float, float]]) -> No
 
 
 @given(many)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_relative_auc_of_chance_reversal_and_oracle(drawn: list[tuple[float, float, float]]) -> None:
     score, simple, refined = (np.array(column) for column in columns(drawn))
     assume(np.ptp(refined - simple) > 1e-3)
@@ -59,7 +59,7 @@ def test_relative_auc_where_every_order_is_as_good() -> None:
 
 
 @given(rows, level)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_figures_of_failures_equal_twin(drawn: list[tuple[float, float, float]], tau: float) -> None:
     quality, iou, _ = columns(drawn)
     for ours, slow in (

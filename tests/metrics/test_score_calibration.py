@@ -20,7 +20,7 @@ masks = st.lists(st.tuples(prediction, st.floats(0, 1)), min_size=1, max_size=40
 
 
 @given(masks, st.sampled_from([1, 2, 4, 8]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_equals_twin(drawn: list[tuple[float, float]], bins: int) -> None:
     predicted, actual = (list(column) for column in zip(*drawn, strict=True))
     kinds: tuple[Binning, ...] = ("width", "mass")

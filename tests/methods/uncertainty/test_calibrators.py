@@ -28,7 +28,7 @@ masks = st.lists(st.tuples(share, share), min_size=1, max_size=30)
 
 
 @given(masks)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_isotonic_equals_twin(drawn: list[tuple[float, float]]) -> None:
     predicted, target = (list(column) for column in zip(*drawn, strict=True))
     calibrator = fit_calibrator("isotonic", predicted, target)

@@ -37,7 +37,7 @@ def within(figures: list[float]) -> tuple[float, float]:
 
 
 @given(masks, st.sampled_from([0.2, 0.3, 0.5, 0.8]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_equals_twin(drawn: list[tuple[float, float, int]], alpha: float) -> None:
     quality, truth, groups = (list(column) for column in zip(*drawn, strict=True))
     if len(set(groups)) < 1 / alpha - 1:
@@ -102,7 +102,7 @@ def test_the_selective_risk_is_kept_by_most_calibrations(binary: bool) -> None:
     n = 1000 if binary else 400
     limit = 1 - 2 * alpha  # the mean loss above t is (1 - t) / 2
     found, naive = [], []
-    for _ in range(60):
+    for _ in range(40):
         quality, loss = draw(rng, n, binary)
         found.append(keep_threshold(quality, loss, alpha, risk="selective", delta=delta).threshold)
         means = [loss[quality >= t].mean() for t in np.arange(0.99, 0, -0.01) if (quality >= t).any()]

@@ -22,7 +22,7 @@ pairs = shapes.flatmap(
 
 
 @given(pairs)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_equals_twin(pair: tuple[BoolArray, BoolArray]) -> None:
     mask, truth = pair
     assume(mask.any() and truth.any())
@@ -35,7 +35,7 @@ def test_equals_twin(pair: tuple[BoolArray, BoolArray]) -> None:
 
 
 @given(pairs)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_needed_margin_is_the_least_that_covers(pair: tuple[BoolArray, BoolArray]) -> None:
     mask, truth = pair
     need = cover_need(mask, truth)
