@@ -71,8 +71,8 @@ def _noise(pixels: ByteArray, rng: np.random.Generator) -> ByteArray:
 def _blur(pixels: ByteArray, rng: np.random.Generator) -> ByteArray:
     """Gaussian blur with the deviation that OpenCV chooses for this kernel.
 
-    Its rule, 0.3 ((5 − 1) / 2 − 1) + 0.8, gives 1.1 pixels; up to seven pixels it has binomial kernels in their
-    place, here (1 4 6 4 1) / 16, and so had the released code.
+    Its rule, 0.3 ((5 − 1) / 2 − 1) + 0.8, gives 1.1 pixels; up to seven pixels it has binomial kernels in the
+    place of these, here (1 4 6 4 1) / 16, and so had the released code.
     """
     return np.asarray(cv2.GaussianBlur(pixels, (BLUR_KERNEL, BLUR_KERNEL), 0), np.uint8)
 
