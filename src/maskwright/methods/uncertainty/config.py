@@ -50,8 +50,6 @@ class HeadsSettings(TrainSettings):
     """selected: quality and gaps of every mask; published: the paper's nine heads, of the best proposals"""
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64,)
     """widths of the hidden layers"""
-    standardize: bool = True
-    """shift and scale each input by the mean and deviation of the rows; the heads' file needs neither"""
     defaults: Dataset | None = None
     """the published settings of each head, for heads that learn from this dataset"""
     heads: tuple[HeadSettings, ...] = ()

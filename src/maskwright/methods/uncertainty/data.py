@@ -93,18 +93,6 @@ class Rows:
         for start in range(0, len(self), CHUNK):
             yield self.read(np.arange(start, min(start + CHUNK, len(self))))
 
-    def statistics(self) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of each input, (D,) each; a constant input has deviation 1."""
-        total, squares = np.zeros(self.inputs), np.zeros(self.inputs)
-        shift = self.read(np.zeros(1, np.int64))[0].astype(np.float64)
-        for part in self.chunks():
-            # Around some row, as the difference of large sums would be lost in rounding.
-            total += (part - shift).sum(axis=0)
-            squares += ((part - shift) ** 2).sum(axis=0)
-        mean = total / len(self)
-        deviation = np.sqrt(np.maximum(squares / len(self) - mean**2, 0))
-        return (mean + shift).astype(np.float32), np.where(deviation > 1e-6, deviation, 1).astype(np.float32)
-
 
 @dataclass(frozen=True, eq=False)
 class Parts:

@@ -40,8 +40,7 @@ class HeadsTraining(Method):
         names = head_names(settings.kind, models)
         known = tuple(zip(models, rows.container.digests, strict=True))
         config = HeadsConfig(settings.kind, names, rows.inputs, settings.hidden, known)
-        statistics = rows.statistics() if settings.standardize else ()
-        self.model = HeadNetwork(config, settings.seed, *statistics)
+        self.model = HeadNetwork(config, settings.seed)
         self.plans = make_plans(settings, names, models)
         if settings.search:
             from maskwright.methods.uncertainty.search import search

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maskwright.methods.uncertainty.data import Floats
 from maskwright.models.uncertainty import HeadsConfig, UncertaintyHeads
 
 
@@ -32,20 +31,14 @@ class Perceptron(nn.Module):
 
 
 class HeadNetwork(nn.Module):
-    """K perceptrons on inputs that are shifted and scaled.
+    """K perceptrons, computed together.
 
     Args:
         config: of the heads that they become.
         seed: a head begins the same whichever others there are.
-        mean, deviation: (D,) of the inputs; none: they are taken as they are.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(
-        self, config: HeadsConfig, seed: int, mean: Floats | None = None, deviation: Floats | None = None
-    ) -> None:
+    def __init__(self, config: HeadsConfig, seed: int) -> None:
         super().__init__()
         self.config = config
         sizes = (config.inputs, *config.hidden, 1)
@@ -53,12 +46,10 @@ class HeadNetwork(nn.Module):
             Perceptron(sizes, np.random.default_rng((seed, zlib.crc32(name.encode()))))
             for name in config.names
         )
-        for name, values, default in (("mean", mean, torch.zeros), ("deviation", deviation, torch.ones)):
-            self.register_buffer(name, default(config.inputs) if values is None else torch.from_numpy(values))
 
     def forward(self, inputs_KBD: Tensor) -> Tensor:
         """(K, B) outputs in [0, 1], each head on its own rows."""
-        values_KBH = (inputs_KBD - self.mean) / self.deviation
+        values_KBH = inputs_KBD
         for layer in range(len(self.config.hidden) + 1):
             if layer:
                 values_KBH = values_KBH.relu()
@@ -75,12 +66,9 @@ class HeadNetwork(nn.Module):
 
     @torch.no_grad()
     def finished(self) -> UncertaintyHeads:
-        """The heads as they are used, without calibration; shift and scale become part of the first layer."""
-        heads = UncertaintyHeads(self.config).to(self.mean.device)
+        """The heads as they are used, without calibration."""
+        heads = UncertaintyHeads(self.config)
         for layer, (weight, bias) in enumerate(zip(heads.weights, heads.biases, strict=True)):
             weight.copy_(self.weights(layer))
             bias.copy_(self.biases(layer))
-        first = heads.weights[0] / self.deviation[:, None]
-        heads.biases[0].sub_(self.mean @ first)
-        heads.weights[0].copy_(first)
-        return heads.eval()
+        return heads.to(self.weights(0).device).eval()

@@ -78,7 +78,7 @@ def learn_alone(
         settings: of the run.
         device: where.
     """
-    network = HeadNetwork(config, settings.seed, *(rows.statistics() if settings.standardize else ()))
+    network = HeadNetwork(config, settings.seed)
     network.to(device).train()
     optimizer = torch.optim.SGD(
         network.parameters(), lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay
@@ -205,7 +205,7 @@ def _space(multi_fidelity: bool) -> Any:  # noqa: ANN401
 
 def _signature(trial: Trial) -> str:
     """Differs where an earlier search's answers would not be this one's."""
-    names = {"data", "kind", "hidden", "standardize", "seed", "val", "val_share", "calibration_share"}
+    names = {"data", "kind", "hidden", "seed", "val", "val_share", "calibration_share"}
     fixed = trial.settings.model_dump(mode="json", include=names)
     rows = [len(trial.learn), len(trial.judge), float(trial.learn.targets.astype(np.float64).sum())]
     text = json.dumps([asdict(trial.config), fixed, rows], sort_keys=True)
