@@ -30,7 +30,7 @@ MODULES = [
 # What an import must leave as it was. Libraries are imported first: their habits are not ours.
 SIDE_EFFECTS = """
 import json, logging, os, random, sys, threading, warnings
-import accelerate, cv2, matplotlib, numpy, skimage, torch, transformers, tyro, rich.progress
+import accelerate, cv2, matplotlib, numpy, scipy.io, skimage, torch, transformers, tyro, rich.progress
 import transformers.models.sam.modeling_sam, transformers.models.sam2.modeling_sam2
 import transformers.models.sam_hq.modeling_sam_hq
 from importlib import import_module

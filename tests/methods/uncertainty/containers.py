@@ -76,7 +76,7 @@ def write_container(
     with tensor_writer(paths.tokens, tokens.shape, np.float32) as append:
         append(tokens)
     write_rows(paths.rows, TokenRows(tokens, filled), models)
-    described = [asdict(Model(name, f"digest-{name}", "nano")) for name in models]
+    described = [asdict(Model(name, f"digest-{name}", "nano", shape[1])) for name in models]
     write_json(paths.record, {"format": FORMAT, "version": VERSION, "models": described, "rows": count})
     return folder
 

@@ -38,10 +38,10 @@ def make_trial(folder: Path, **changes: Any) -> Trial:
     chosen = settings(folder, **changes)
     training = open_parts(chosen).training
     learn, judge = (
-        Rows(part.container, part.targets[:, :1], part.inputs)
-        for part in (Rows.of(part, "selected", "data") for part in training.container.split(0.2, 1))
+        Rows(part.container, part.targets[:, :1], part.values)
+        for part in (Rows.of(part, chosen, "data") for part in training.container.split(0.2, 1))
     )
-    config = HeadsConfig("selected", ("quality",), learn.inputs, (4,), (("one", "1"),))
+    config = HeadsConfig("selected", ("quality",), learn.values, (4,), (("one", "1"),))
     return Trial(learn, judge, config, chosen)
 
 

@@ -22,6 +22,7 @@ from maskwright.methods.uncertainty.method import HeadsTraining
 from maskwright.methods.uncertainty.network import HeadNetwork
 from maskwright.methods.uncertainty.search import learn_alone
 from maskwright.methods.uncertainty.targets import head_names
+from maskwright.models.mask_features import FEATURES
 from maskwright.models.uncertainty import HeadsConfig, UncertaintyHeads
 from maskwright.training.checkpoint import read_state
 from maskwright.training.loop import train
@@ -48,7 +49,7 @@ def settings(folder: Path, **changes: Any) -> HeadsSettings:
 
 
 def config(rows: Rows, *names: str, hidden: tuple[int, ...] = (16,)) -> HeadsConfig:
-    return HeadsConfig("selected", names or NAMES, rows.inputs, hidden, (("small", "1"), ("large", "2")))
+    return HeadsConfig("selected", names or NAMES, rows.values, hidden, (("small", "1"), ("large", "2")))
 
 
 def test_heads_learn_what_tokens_tell_and_the_file_holds_them(folder: Path, tmp_path: Path) -> None:
@@ -103,14 +104,41 @@ def test_together_heads_learn_what_each_learns_alone(folder: Path, tmp_path: Pat
 
 
 def test_the_finished_heads_say_what_the_network_says(folder: Path) -> None:
-    rows = Rows.of(open_parts(settings(folder)).training.container, "selected", "data")
-    network = HeadNetwork(config(rows), 3, *rows.statistics())
+    rows = open_parts(settings(folder)).training
+    network = HeadNetwork(config(rows), 3)
     inputs = torch.from_numpy(rows.read(np.arange(9)))
     torch.testing.assert_close(network.finished()(inputs), network(inputs.expand(4, -1, -1)).T)
-    mean, deviation = rows.statistics()
-    everything = rows.read(np.arange(len(rows)))
-    np.testing.assert_allclose(mean, everything.mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(deviation, everything.std(axis=0), rtol=1e-4)
+
+
+def test_components_are_the_tokens_own_and_features_are_read_beside(folder: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    columns: dict[str, Any] = {f"feature_{name}": rng.normal(3, 2, 40 * 16) for name in FEATURES}
+    data = write_container(tmp_path / "data", **columns)
+    method = HeadsTraining(settings(data, components=5), tmp_path / "search")
+    rows, heads = method.parts.training, method.model.finished()
+    values = torch.from_numpy(rows.read(np.arange(len(rows))))
+    assert values.shape[1] == 12 + len(FEATURES)
+    read = (values - heads.center) @ heads.projection
+    assert torch.allclose(read.mean(dim=0), torch.zeros(13), atol=1e-4)
+    assert torch.allclose(torch.cov(read[:, :5].T, correction=0), torch.eye(5), atol=1e-3)
+    # The features as they are, but for shift and scale.
+    for place in range(len(FEATURES)):
+        assert torch.corrcoef(torch.stack([read[:, 5 + place], values[:, 12 + place]]))[0, 1] > 0.9999
+    torch.testing.assert_close(heads(values), method.model(values.expand(4, -1, -1)).T, rtol=1e-4, atol=1e-5)
+    heads.save(tmp_path / "heads.safetensors")
+    again = UncertaintyHeads.load(tmp_path / "heads.safetensors")
+    assert torch.equal(again(values), heads(values))
+    with pytest.raises(ConfigError, match="components = 13 is too many: these rows give 12 at most"):
+        HeadsTraining(settings(data, components=13), tmp_path / "search")
+
+
+def test_heads_learn_from_the_masks_of_some_models(folder: Path, tmp_path: Path) -> None:
+    method = HeadsTraining(settings(folder, models=("large",)), tmp_path)
+    assert set(method.parts.training.container.column("model")) == {"large"}
+    assert method.model.config.models == (("large", "digest-large"),)
+    assert method.model.config.names == NAMES
+    with pytest.raises(ConfigError, match="no model 'huge'"):
+        HeadsTraining(settings(folder, models=("huge",)), tmp_path)
 
 
 class Stopped(HeadsTraining):
@@ -193,7 +221,7 @@ def test_validation_data_of_their_own_must_be_others(folder: Path, tmp_path: Pat
 def test_calibration_mends_heads_that_promise_too_much(kind: Any, tmp_path: Path) -> None:
     container = open_container(tmp_path / "data", images=120)
     learn, held = container.split(0.5, 1)
-    rows, others = (Rows.of(part, "selected", "data") for part in (learn, held))
+    rows, others = (Rows.of(part, HeadsSettings(epochs=1), "data") for part in (learn, held))
     heads = HeadNetwork(config(rows), 0).finished()
     with torch.no_grad():
         for weight, bias in zip(heads.weights, heads.biases, strict=True):
@@ -232,6 +260,7 @@ def test_a_length_in_steps_is_that_of_all(folder: Path, tmp_path: Path) -> None:
         ({"steps": 5, "defaults": "coco"}, "give epochs, not steps"),
         ({"search": "smac"}, "search is for sgd"),
         ({"search": "smac", "optimizer": SGD, "defaults": "coco"}, "leave defaults and heads out"),
+        ({"kind": "published", "components": 4}, "read the tokens themselves"),
         ({"calibration_share": 0}, 'set calibration = "none"'),
         ({"heads": (HeadSettings(name="quality"), HeadSettings(name="quality"))}, "names a head twice"),
     ],
@@ -259,6 +288,6 @@ def test_the_command_trains_and_says_how_to_go_on(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    short = ("--epochs", "1", "--hidden", "8", "--device", "cpu")
+    short = ("--epochs", "1", "--hidden", "8", "--components", "4", "--device", "cpu")
     assert main(["train", "heads", "--data", str(folder), "--out", str(out), *short]) == 0
     assert f"--heads {out / 'model/model.heads.safetensors'}" in capsys.readouterr().out

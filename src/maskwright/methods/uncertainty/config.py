@@ -48,10 +48,12 @@ class HeadsSettings(TrainSettings):
     """part of the images or videos kept for it"""
     kind: Kind = "selected"
     """selected: quality and gaps of every mask; published: the paper's nine heads, of the best proposals"""
+    models: tuple[str, ...] = ()
+    """learn from masks of these models only; none: of all in the data"""
+    components: Positive | None = None
+    """heads read so many principal components of tokens, and figures of the mask's map; none: the tokens"""
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64,)
     """widths of the hidden layers"""
-    standardize: bool = True
-    """shift and scale each input by the mean and deviation of the rows; the heads' file needs neither"""
     defaults: Dataset | None = None
     """the published settings of each head, for heads that learn from this dataset"""
     heads: tuple[HeadSettings, ...] = ()
@@ -72,6 +74,8 @@ class HeadsSettings(TrainSettings):
         names = [head.name for head in self.heads]
         if len(set(names)) < len(names):
             raise ValueError("heads names a head twice")
+        if self.kind == "published" and self.components:
+            raise ValueError("published heads read the tokens themselves: leave components out")
         own_length = any(head.epochs for head in self.heads)
         if self.steps is not None and (self.search or self.defaults or own_length):
             raise ValueError("give epochs, not steps, where heads have lengths of their own")

@@ -1,6 +1,6 @@
 """Rows of containers, shared out between learning, calibration and evaluation, and cut into steps.
 
-Axes: A rows, K heads, B rows of a head's step, P tokens a mask, C channels, D inputs of a head.
+Axes: A rows, K heads, B rows of a head's step, V values of a row (`models.uncertainty.mask_inputs`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from maskwright.methods.base import ItemKey, TrainingData
 from maskwright.methods.uncertainty.config import HeadPlan, HeadsSettings
 from maskwright.methods.uncertainty.container import Container
 from maskwright.methods.uncertainty.targets import choose_rows, head_names, targets
-from maskwright.models.uncertainty import Kind
+from maskwright.models.mask_features import FEATURES
 
 Index = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -40,20 +40,24 @@ class Rows:
     Args:
         container: the rows; their tokens stay in its file until they are asked for.
         targets: (A, K).
-        inputs: D, the first of a row's P · C numbers.
+        values: V, how many of a row's numbers the heads look at, from the first on.
     """
 
     container: Container
     targets: Floats
-    inputs: int
+    values: int
 
     @classmethod
-    def of(cls, container: Container, kind: Kind, what: str) -> Rows:
+    def of(cls, container: Container, settings: HeadsSettings, what: str) -> Rows:
         """The rows of a container that heads of a kind are about.
 
         Raises:
-            DatasetError: there is none, or some lack what a head should learn; `what` says which data.
+            ConfigError: a model is not in the container.
+            DatasetError: there is no row, or some lack what a head should learn; `what` says which data.
         """
+        kind = settings.kind
+        if settings.models:
+            container = container.of_models(settings.models)
         chosen = choose_rows(container, kind)
         if not len(chosen):
             raise DatasetError(f"{what}: no row for {kind} heads; extract with the prompts that they need.")
@@ -69,41 +73,23 @@ class Rows:
                 f"{what}: what heads should learn is not known for {', '.join(lacking)} of {len(chosen):,}; "
                 "extract again with all prompts, the refined one too."
             )
-        tokens, channels = chosen.token_shape
-        return cls(
-            chosen, wanted, channels * (min(tokens, PUBLISHED_TOKENS) if kind == "published" else tokens)
+        tokens = (
+            min(chosen.token_shape[0], PUBLISHED_TOKENS) if kind == "published" else chosen.token_shape[0]
         )
+        features = len(FEATURES) if settings.components else 0
+        return cls(chosen, wanted, tokens * chosen.channels + features)
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    @property
-    def groups(self) -> int:
-        """How many images or videos there are."""
-        return len(np.unique(self.container.groups))
-
     def read(self, index_A: Index) -> Floats:
-        """(A, D) inputs of some rows."""
-        return np.ascontiguousarray(
-            self.container.tokens(index_A).reshape(len(index_A), -1)[:, : self.inputs]
-        )
+        """(A, V) of some rows."""
+        return np.ascontiguousarray(self.container.inputs(index_A)[:, : self.values])
 
     def chunks(self) -> Iterator[Floats]:
-        """The inputs of all rows, in order, some at a time."""
+        """The values of all rows, in order, some at a time."""
         for start in range(0, len(self), CHUNK):
             yield self.read(np.arange(start, min(start + CHUNK, len(self))))
-
-    def statistics(self) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of each input, (D,) each; a constant input has deviation 1."""
-        total, squares = np.zeros(self.inputs), np.zeros(self.inputs)
-        shift = self.read(np.zeros(1, np.int64))[0].astype(np.float64)
-        for part in self.chunks():
-            # Around some row, as the difference of large sums would be lost in rounding.
-            total += (part - shift).sum(axis=0)
-            squares += ((part - shift) ** 2).sum(axis=0)
-        mean = total / len(self)
-        deviation = np.sqrt(np.maximum(squares / len(self) - mean**2, 0))
-        return (mean + shift).astype(np.float32), np.where(deviation > 1e-6, deviation, 1).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,9 +125,9 @@ def open_parts(settings: HeadsSettings) -> Parts:
     # Of what is left, so that the share is one of all the data.
     training, calibration = _split(training, calibration_share / (1 - val_share), settings.seed + 1)
     return Parts(
-        Rows.of(training, settings.kind, "the training data"),
-        None if calibration is None else Rows.of(calibration, settings.kind, "the calibration data"),
-        None if validation is None else Rows.of(validation, settings.kind, "the validation data"),
+        Rows.of(training, settings, "the training data"),
+        None if calibration is None else Rows.of(calibration, settings, "the calibration data"),
+        None if validation is None else Rows.of(validation, settings, "the validation data"),
     )
 
 
@@ -168,7 +154,7 @@ class Batch:
     """One step of all heads.
 
     Args:
-        inputs: (U, D) rows that some head looks at.
+        inputs: (U, V) rows that some head looks at.
         targets: (U, K).
         index: (K, B) the rows of each head, among the U.
         weight: (K, B) 1 / (rows of the head), and 0 where it has fewer than B.

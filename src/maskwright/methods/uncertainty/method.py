@@ -9,10 +9,11 @@ import torch
 from maskwright.io.files import make_folder
 from maskwright.methods.base import Losses, Method, ParameterGroup, StepContext
 from maskwright.methods.uncertainty.config import HeadPlan, HeadsSettings, make_plans
-from maskwright.methods.uncertainty.data import Batch, Steps, open_parts
+from maskwright.methods.uncertainty.data import Batch, Rows, Steps, open_parts
 from maskwright.methods.uncertainty.measures import calibrate, measure
-from maskwright.methods.uncertainty.network import HeadNetwork
+from maskwright.methods.uncertainty.network import HeadNetwork, principal_view
 from maskwright.methods.uncertainty.targets import head_names
+from maskwright.models.mask_features import FEATURES
 from maskwright.models.uncertainty import ENDING, HeadsConfig, UncertaintyHeads
 
 
@@ -36,13 +37,10 @@ class HeadsTraining(Method):
     def __init__(self, settings: HeadsSettings, folder: Path) -> None:
         self.parts = open_parts(settings)
         rows = self.parts.training
-        models = rows.container.models
-        names = head_names(settings.kind, models)
-        known = tuple(zip(models, rows.container.digests, strict=True))
-        config = HeadsConfig(settings.kind, names, rows.inputs, settings.hidden, known)
-        statistics = rows.statistics() if settings.standardize else ()
-        self.model = HeadNetwork(config, settings.seed, *statistics)
-        self.plans = make_plans(settings, names, models)
+        config = heads_config(rows, settings)
+        view = principal_view(rows, config.components) if config.components is not None else None
+        self.model = HeadNetwork(config, settings.seed, view)
+        self.plans = make_plans(settings, config.names, rows.container.models)
         if settings.search:
             from maskwright.methods.uncertainty.search import search
 
@@ -99,3 +97,19 @@ class HeadsTraining(Method):
             f"maskwright segment PHOTO --model {name} --heads {model} --box X0,Y0,X1,Y1 --json OUT",
             f"cp {model} MODEL{ENDING}    (beside MODEL.safetensors: used without --heads)",
         )
+
+
+def heads_config(rows: Rows, settings: HeadsSettings) -> HeadsConfig:
+    """The heads that rows are for: whose names, whose models, and what they read."""
+    container = rows.container
+    known = dict(zip(container.models, container.digests, strict=True))
+    components = settings.components
+    return HeadsConfig(
+        kind=settings.kind,
+        names=head_names(settings.kind, container.models),
+        inputs=rows.values if components is None else components + len(FEATURES),
+        hidden=settings.hidden,
+        models=tuple((name, known[name]) for name in settings.models or container.models),
+        components=components,
+        tokens=0 if components is None else rows.values - len(FEATURES),
+    )

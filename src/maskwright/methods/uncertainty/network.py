@@ -1,6 +1,6 @@
 """The heads while they learn: a perceptron each, so that each has its own rate, computed together.
 
-Axes: K heads, B rows of a head's step, D inputs, H hidden.
+Axes: A rows, K heads, B rows of a head's step, V values of a row, T of tokens, D inputs, H hidden.
 """
 
 from __future__ import annotations
@@ -13,8 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maskwright.methods.uncertainty.data import Floats
+from maskwright.errors import ConfigError
+from maskwright.methods.uncertainty.data import Floats, Rows
+from maskwright.models.mask_features import FEATURES
 from maskwright.models.uncertainty import HeadsConfig, UncertaintyHeads
+
+View = tuple[Floats, Floats]
+
+LOOKED_AT = 2**15
+"""Rows that components are found on: 100 MB of SAM 2's, in float64 twice that."""
+LEAST = 1e-6
 
 
 class Perceptron(nn.Module):
@@ -32,33 +40,35 @@ class Perceptron(nn.Module):
 
 
 class HeadNetwork(nn.Module):
-    """K perceptrons on inputs that are shifted and scaled.
+    """K perceptrons, computed together.
 
     Args:
         config: of the heads that they become.
         seed: a head begins the same whichever others there are.
-        mean, deviation: (D,) of the inputs; none: they are taken as they are.
+        view: (V,) center and (V, D) projection of what they read, where they read components.
     """
 
-    mean: Tensor
-    deviation: Tensor
+    center: Tensor
+    projection: Tensor
 
-    def __init__(
-        self, config: HeadsConfig, seed: int, mean: Floats | None = None, deviation: Floats | None = None
-    ) -> None:
+    def __init__(self, config: HeadsConfig, seed: int, view: View | None = None) -> None:
         super().__init__()
+        assert (view is None) == (config.components is None)
         self.config = config
         sizes = (config.inputs, *config.hidden, 1)
         self.heads = nn.ModuleList(
             Perceptron(sizes, np.random.default_rng((seed, zlib.crc32(name.encode()))))
             for name in config.names
         )
-        for name, values, default in (("mean", mean, torch.zeros), ("deviation", deviation, torch.ones)):
-            self.register_buffer(name, default(config.inputs) if values is None else torch.from_numpy(values))
+        if view is not None:
+            for name, values in zip(("center", "projection"), view, strict=True):
+                self.register_buffer(name, torch.from_numpy(values))
 
-    def forward(self, inputs_KBD: Tensor) -> Tensor:
+    def forward(self, inputs_KBV: Tensor) -> Tensor:
         """(K, B) outputs in [0, 1], each head on its own rows."""
-        values_KBH = (inputs_KBD - self.mean) / self.deviation
+        values_KBH = inputs_KBV
+        if self.config.components is not None:
+            values_KBH = (inputs_KBV - self.center) @ self.projection
         for layer in range(len(self.config.hidden) + 1):
             if layer:
                 values_KBH = values_KBH.relu()
@@ -75,12 +85,40 @@ class HeadNetwork(nn.Module):
 
     @torch.no_grad()
     def finished(self) -> UncertaintyHeads:
-        """The heads as they are used, without calibration; shift and scale become part of the first layer."""
-        heads = UncertaintyHeads(self.config).to(self.mean.device)
+        """The heads as they are used, without calibration."""
+        heads = UncertaintyHeads(self.config)
         for layer, (weight, bias) in enumerate(zip(heads.weights, heads.biases, strict=True)):
             weight.copy_(self.weights(layer))
             bias.copy_(self.biases(layer))
-        first = heads.weights[0] / self.deviation[:, None]
-        heads.biases[0].sub_(self.mean @ first)
-        heads.weights[0].copy_(first)
-        return heads.eval()
+        if self.config.components is not None:
+            heads.center.copy_(self.center)
+            heads.projection.copy_(self.projection)
+        return heads.to(self.weights(0).device).eval()
+
+
+def principal_view(rows: Rows, components: int) -> View:
+    """What brings rows to principal components of their tokens, then their features, all of variance one.
+
+    The F last values of a row are its features. Of many rows, so many spread evenly are looked at.
+
+    Raises:
+        ConfigError: there are fewer rows or token values than components.
+    """
+    features = len(FEATURES)
+    index = np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_AT)).astype(np.int64)
+    values_AV = rows.read(index).astype(np.float64)
+    most = min(len(index) - 1, rows.values - features)
+    if components > most:
+        raise ConfigError(f"components = {components} is too many: these rows give {most} at most.")
+    center = values_AV.mean(axis=0)
+    deviation = values_AV.std(axis=0)
+    scale = 1 / np.where(deviation > LEAST, deviation, 1)
+    tokens_AT = ((values_AV - center) * scale)[:, :-features]
+    variances, directions = np.linalg.eigh(tokens_AT.T @ tokens_AT / len(index))
+    # The largest come last.
+    chosen = slice(-1, -components - 1, -1)
+    projection = np.zeros((rows.values, components + features))
+    reach = np.sqrt(np.maximum(variances[chosen], LEAST))
+    projection[:-features, :components] = scale[:-features, None] * directions[:, chosen] / reach
+    projection[-features:, components:] = np.diag(scale[-features:])
+    return center.astype(np.float32), projection.astype(np.float32)

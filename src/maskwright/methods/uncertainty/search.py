@@ -23,7 +23,7 @@ from maskwright.io.files import make_folder, read_json, write_json
 from maskwright.methods.base import ItemKey
 from maskwright.methods.uncertainty.config import HeadPlan, HeadsSettings
 from maskwright.methods.uncertainty.data import Rows, Steps
-from maskwright.methods.uncertainty.network import HeadNetwork
+from maskwright.methods.uncertainty.network import HeadNetwork, principal_view
 from maskwright.models.uncertainty import HeadsConfig
 from maskwright.runtime import choose_device
 
@@ -78,7 +78,8 @@ def learn_alone(
         settings: of the run.
         device: where.
     """
-    network = HeadNetwork(config, settings.seed, *(rows.statistics() if settings.standardize else ()))
+    view = None if config.components is None else principal_view(rows, config.components)
+    network = HeadNetwork(config, settings.seed, view)
     network.to(device).train()
     optimizer = torch.optim.SGD(
         network.parameters(), lr=plan.lr, momentum=plan.momentum, weight_decay=plan.weight_decay
@@ -110,7 +111,7 @@ def search(
         FileError: what an earlier search left behind is damaged.
     """
     learn, judge = rows.container.split(settings.search_share, settings.seed + 2)
-    parts = Rows.of(learn, config.kind, "the search"), Rows.of(judge, config.kind, "the search")
+    parts = Rows.of(learn, settings, "the search"), Rows.of(judge, settings, "the search")
     found = []
     for k, plan in enumerate(plans):
         first, second = (replace(part, targets=part.targets[:, k : k + 1]) for part in parts)
@@ -205,7 +206,17 @@ def _space(multi_fidelity: bool) -> Any:  # noqa: ANN401
 
 def _signature(trial: Trial) -> str:
     """Differs where an earlier search's answers would not be this one's."""
-    names = {"data", "kind", "hidden", "standardize", "seed", "val", "val_share", "calibration_share"}
+    names = {
+        "data",
+        "kind",
+        "hidden",
+        "models",
+        "components",
+        "seed",
+        "val",
+        "val_share",
+        "calibration_share",
+    }
     fixed = trial.settings.model_dump(mode="json", include=names)
     rows = [len(trial.learn), len(trial.judge), float(trial.learn.targets.astype(np.float64).sum())]
     text = json.dumps([asdict(trial.config), fixed, rows], sort_keys=True)
