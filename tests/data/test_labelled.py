@@ -261,7 +261,7 @@ def test_damaged_and_missing_shards_are_refused_by_name_and_listed_by_the_check(
     ("record", "message"),
     [
         ({"format": "other"}, "is not of a labelled set"),
-        ({"version": 2}, "reads version 1"),
+        ({"version": 3}, "reads versions 1 and 2"),
         ({"kind": "boundaries"}, "not masks"),
         ({"files": "sa1b"}, "open it as sa1b:"),
         ({"shard_images": None}, "'shard_images' is missing"),

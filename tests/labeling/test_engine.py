@@ -234,8 +234,8 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (out / "set.json").write_text('{"format": "other"}')
     with pytest.raises(FileError, match=r"set\.json is not of a labelled set"):
         label(out, photos, overwrite=True)
-    (out / "set.json").write_text('{"format": "maskwright-labels", "version": 2}')
-    with pytest.raises(FileError, match="version 2"):
+    (out / "set.json").write_text('{"format": "maskwright-labels", "version": 3}')
+    with pytest.raises(FileError, match="version 3"):
         label(out, photos)
     with pytest.raises(FileError, match=r"holds no labelled set.*Did you mean 'out'"):
         LabelFolder(tmp_path / "ou").read_settings()
