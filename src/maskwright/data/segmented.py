@@ -85,7 +85,8 @@ class SegmentedFolder(Dataset):
         record = self.records[index]
         quality = record["extra"].get("quality")
         if quality is None:
-            return None
+            # Without a mask there is nothing of which something could be expected.
+            return None if record["masks"] else []
         names = record.get("categories") or [None] * len(record["masks"])
         return [
             KnownMask(place, self._mask(record, place), float(quality[place]), names[place])

@@ -79,7 +79,8 @@ def write_page(
         FileError: when the page cannot be written.
     """
     make_folder(folder)
-    tiles, sample, item = [], None, None
+    tiles: list[Html] = []
+    sample, item = None, -1
     for one in track(queue):
         try:
             if sample is None or item != one.item:

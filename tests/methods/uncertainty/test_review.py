@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from methods.squares import make_squares
-from models.test_uncertainty import random_heads
 from PIL import Image as PILImage
-from tiny import save_tiny_model
+from tiny import save_tiny_heads, save_tiny_model
 
 from maskwright.cli.main import main
 from maskwright.data.registry import open_dataset
@@ -23,14 +22,14 @@ from maskwright.methods.uncertainty.review import expected_range, holds_quality,
 from maskwright.metrics.regions import iou
 from maskwright.models.registry import load
 
-MASKS = st.lists(st.booleans(), min_size=12, max_size=12).filter(any).map(np.array)
+MASKS = st.lists(st.booleans(), min_size=12, max_size=12).filter(any).map(lambda values: np.array([values]))
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with random heads beside it."""
     path = save_tiny_model(tmp_path_factory.mktemp("model"))
-    random_heads(64, load(path, device="cpu").digest).save(path.with_name("tiny.heads.safetensors"))
+    save_tiny_heads(path)
     return path
 
 

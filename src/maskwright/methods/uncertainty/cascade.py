@@ -21,6 +21,7 @@ Axes: A prompts of all images.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.errors import InputError
+from maskwright.errors import ConfigError, InputError
 from maskwright.models.segmenter import Segmenter
 from maskwright.types import BoolArray, Embedding, Image, Prompts
 
@@ -63,6 +64,54 @@ class Costs:
 
 PER_PROMPT = Costs(0, 1)
 """A budget then is a number of prompts."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the large model may take of a whole run.
+
+    Args:
+        value: a share of the prompts, or how many times the small model's own time both models may take.
+        timed: whether it is a time.
+    """
+
+    value: float
+    timed: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read "30%" or "0.3", a share of the prompts, or "2x", a time.
+
+        Raises:
+            ConfigError: with an example.
+        """
+        timed, percent = text.endswith("x"), text.endswith("%")
+        try:
+            value = float(text[:-1] if timed or percent else text) / (100 if percent else 1)
+        except ValueError:
+            value = math.nan
+        if not (1 <= value < math.inf if timed else 0 <= value <= 1):
+            raise ConfigError(
+                f"{text!r} is no budget: give a share of the prompts such as 30%, or how many times the "
+                "small model's own time all may take, such as 2x (at least 1x)."
+            )
+        return cls(value, timed)
+
+    def __str__(self) -> str:
+        return f"{self.value:g}x" if self.timed else f"{self.value:.4%}"
+
+    def limit(self, images: int, prompts: int, small: Costs, large: Costs) -> tuple[Costs, float]:
+        """Costs and budget for `choose_prompts`.
+
+        Args:
+            images: of the run.
+            prompts: of the run.
+            small: what the small model takes; a share does not look at it.
+            large: what the large one takes, in the same unit; likewise.
+        """
+        if self.timed:
+            return large, (self.value - 1) * small.of(images, prompts)
+        return PER_PROMPT, math.floor(self.value * prompts + _ROUNDING)
 
 
 def choose_prompts(
@@ -115,7 +164,7 @@ def online_threshold(gains_A: npt.ArrayLike, share: float) -> float:
         raise InputError("a threshold is learned from finite gains, at least one.")
     if not 0 <= share <= 1:
         raise InputError(f"a share lies between 0 and 1, not at {share}.")
-    allowed = int(share * gains.size + _ROUNDING)
+    allowed = math.floor(share * gains.size + _ROUNDING)
     return max(0.0, float(gains[allowed])) if allowed < gains.size else 0.0
 
 

@@ -75,14 +75,17 @@ def expected_range(agreement: float, quality: float) -> tuple[float, float]:
 
 
 def holds_quality(dataset: Dataset) -> bool:
-    """Whether the masks of a set come with expected qualities, judged by its first item that can be read."""
+    """Whether the masks of a set come with expected qualities, judged by its first item with a mask."""
     if not isinstance(dataset, HasQuality):
         return False
     for index in range(len(dataset)):
         try:
-            return dataset.known(index) is not None
+            known = dataset.known(index)
         except MaskwrightError:
+            # The review itself will name it.
             continue
+        if known is None or known:
+            return known is not None
     return False
 
 
@@ -129,7 +132,13 @@ def second_opinion(segmenter: Segmenter, sample: Sample, k: int) -> BoolArray:
 
 def _known(dataset: Dataset, item: int, image: str) -> list[Reviewed]:
     assert isinstance(dataset, HasQuality)
-    return [_by_quality(item, image, one) for one in dataset.known(item) or ()]
+    known = dataset.known(item)
+    if known is None:
+        raise InputError(
+            f"the masks of {image} come without expected quality, unlike others of this set: let a model "
+            "with uncertainty heads judge all of them."
+        )
+    return [_by_quality(item, image, one) for one in known]
 
 
 def _by_quality(item: int, image: str, one: KnownMask) -> Reviewed:
