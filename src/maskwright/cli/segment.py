@@ -130,7 +130,9 @@ def segment(options: Segment, session: Session) -> None:
         "refiner": refiner and refiner.signature,
         "heads": heads_of(segmenter),
     }
-    session.print(score_table(done, {"uncertainty": "uncertainty"}, "prompt", "none"))
+    told = {"answered_by": "by", "advice": "advice", "kept": "kept", "iou_at_least": "IoU at least"}
+    rows = {name: title for name, title in told.items() if any(name in one["extra"] for one in done)}
+    session.print(score_table(done, {"uncertainty": "uncertainty"} | rows, "prompt", "none"))
     count = sum(len(record["masks"]) for record in done)
     skipped = session.result["skipped"]
     before = f" ({skipped} were finished before)" if skipped else ""

@@ -100,7 +100,8 @@ def review(options: Review, session: Session) -> None:
 
 def _open(text: str) -> Dataset:
     """A folder of ours by what is in it, or any dataset by its kind."""
-    from maskwright.data.registry import KINDS, open_dataset
+    from maskwright.data.kinds import KINDS
+    from maskwright.data.registry import open_dataset
 
     folder = Path(text).expanduser()
     if not folder.is_dir():
