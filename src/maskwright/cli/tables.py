@@ -32,7 +32,9 @@ def score_table(
     def shown(name: str, value: float | str | bool | None) -> str:
         if isinstance(value, float):
             return f"{value:.3f}" + "?" * (name == QUALITY and value < DOUBTFUL)
-        return {True: "yes", False: "no", None: "–"}.get(value, str(value))
+        if isinstance(value, str):
+            return value
+        return "–" if value is None else ("yes" if value else "no")
 
     known = [set(record["extra"]) for record in records if record["masks"]]
     told = [name for name in VALUES if known and all(name in row for row in known)]
