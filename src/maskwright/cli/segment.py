@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from maskwright.cli.common import Common, Session, parse, run
+from maskwright.cli.common import USAGE_ERROR, Common, Session, parse, run
+from maskwright.cli.segment_decide import Decisions, deciding, escalate, with_larger
 from maskwright.data.tasks import Task
 from maskwright.errors import ConfigError
 
@@ -75,11 +77,17 @@ class Segment(Common):
     """Label formats to write; coco if none is given. May be given several times."""
     overwrite: bool = False
     """Delete what an earlier run made in the folder, and start anew."""
+    decide: Annotated[Decisions, tyro.conf.arg(name="")] = field(default_factory=Decisions)
 
 
 def main(argv: list[str]) -> int:
     """Run `maskwright segment` and return its exit code."""
-    return run(parse(Segment, argv, prog="maskwright segment"), segment)
+    try:
+        options = parse(Segment, argv, prog="maskwright segment")
+    except ConfigError as error:
+        Session(Common()).error(str(error))
+        return USAGE_ERROR
+    return run(options, segment)
 
 
 def segment(options: Segment, session: Session) -> None:
@@ -110,15 +118,21 @@ def segment(options: Segment, session: Session) -> None:
         offline=options.offline,
     )
     refiner = None if options.refine is None else MaskRefiner.load(options.refine, segmenter)
-    asker = PromptAsker(segmenter, prompts, options.multimask, options.hq, options.task, refiner)
+    small = PromptAsker(segmenter, prompts, options.multimask, options.hq, options.task, refiner)
+    cascade = with_larger(small, options.decide, options.device, options.offline)
+    asker = deciding(cascade or small, small, options.decide)
     work = SegmentRun(options.out, asker, overwrite=options.overwrite)
-    done = carry_out(work, images, options.format, "segmenting", session)
+    done = carry_out(
+        work, images, options.format, "segmenting", session, partial(escalate, work, images, cascade, session)
+    )
     session.result |= {
         "model": segmenter.signature,
         "refiner": refiner and refiner.signature,
         "heads": heads_of(segmenter),
     }
-    session.print(score_table(done, {"uncertainty": "uncertainty"}, "prompt", "none"))
+    told = {"answered_by": "by", "advice": "advice", "kept": "kept", "iou_at_least": "IoU at least"}
+    rows = {name: title for name, title in told.items() if any(name in one["extra"] for one in done)}
+    session.print(score_table(done, {"uncertainty": "uncertainty"} | rows, "prompt", "none"))
     count = sum(len(record["masks"]) for record in done)
     skipped = session.result["skipped"]
     before = f" ({skipped} were finished before)" if skipped else ""
@@ -131,6 +145,7 @@ def _check(options: Segment) -> None:
     given = [name for name, value in flags.items() if value]
     if options.prompts is not None and given:
         raise ConfigError(f"give either --prompts or {', '.join(given)}, not both.")
+    options.decide.check(refined=options.refine is not None)
 
 
 def _prompts(options: Segment, names: Sequence[str]) -> PromptBook:

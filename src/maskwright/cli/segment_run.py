@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from maskwright.cli.common import Session
     from maskwright.io.inputs import ImageFile
@@ -13,9 +13,22 @@ if TYPE_CHECKING:
 
 
 def carry_out(
-    work: SegmentRun, images: Sequence[ImageFile], formats: Sequence[str], title: str, session: Session
+    work: SegmentRun,
+    images: Sequence[ImageFile],
+    formats: Sequence[str],
+    title: str,
+    session: Session,
+    then: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """Do what is not finished, naming each image that failed; then write the labels of all that is.
+
+    Args:
+        work: the run.
+        images: all of them.
+        formats: of the labels; COCO if there is none.
+        title: of the progress bar.
+        session: the command's.
+        then: what else is to be done before labels are written.
 
     Returns:
         The records of the images that are finished.
@@ -23,12 +36,11 @@ def carry_out(
     from maskwright.cli.lossy import told_losses
 
     pending = work.pending(images)
-    for image, outcome in session.track(work.segment(pending), title, total=len(pending)):
-        if isinstance(outcome, Exception):
-            session.fail(image.path, outcome)
+    work_off(work, pending, title, session)
+    then()
     with told_losses(session):
         places = work.write_labels(formats or ("coco",))
-    done = [work.finished[image.name] for image in images if image.name in work.finished]
+    done = work.records(images)
     session.result |= {
         "n": len(done),
         "skipped": len(images) - len(pending),
@@ -37,6 +49,13 @@ def carry_out(
         "images": [record | {"masks": _each(record)} for record in done],
     }
     return done
+
+
+def work_off(work: SegmentRun, images: Sequence[ImageFile], title: str, session: Session) -> None:
+    """Segment these images, naming each that failed."""
+    for image, outcome in session.track(work.segment(images), title, total=len(images)):
+        if isinstance(outcome, Exception):
+            session.fail(image.path, outcome)
 
 
 def _each(record: dict[str, Any]) -> list[dict[str, Any]]:

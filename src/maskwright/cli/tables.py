@@ -29,8 +29,12 @@ def score_table(
     """
     from maskwright.models.uncertainty import DOUBTFUL, QUALITY, VALUES
 
-    def shown(name: str, value: float) -> str:
-        return f"{value:.3f}" + "?" * (name == QUALITY and value < DOUBTFUL)
+    def shown(name: str, value: float | str | bool | None) -> str:
+        if isinstance(value, float):
+            return f"{value:.3f}" + "?" * (name == QUALITY and value < DOUBTFUL)
+        if isinstance(value, str):
+            return value
+        return "–" if value is None else ("yes" if value else "no")
 
     known = [set(record["extra"]) for record in records if record["masks"]]
     told = [name for name in VALUES if known and all(name in row for row in known)]

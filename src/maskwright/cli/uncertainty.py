@@ -11,6 +11,8 @@ from maskwright.cli.commands import dispatch
 COMMANDS: dict[str, tuple[str, str]] = {
     "extract": ("maskwright.cli.uncertainty_extract", "Tokens and measures of masks, of which heads learn."),
     "container": ("maskwright.cli.uncertainty_container", "One training set of several extractions."),
+    "review": ("maskwright.cli.uncertainty_review", "List the masks of a labelled set by risk."),
+    "calibrate": ("maskwright.cli.uncertainty_calibrate", "Guarantees: which masks to keep, for which risk."),
 }
 """Command name: module whose `main(argv) -> exit code` runs it, and one line of help."""
 

@@ -21,6 +21,7 @@ from maskwright.data import (
     sa1b,
     sav,
     sav_frames,
+    segmented,
     sum_tar,
 )
 from maskwright.data.dataset import Dataset
@@ -209,6 +210,12 @@ KINDS: dict[str, Kind] = {
             "images": Option(text, "folder that holds the photos now, if they have moved"),
             "partial": Option(yes_no, "take the finished part of a run that is still going"),
         },
+    ),
+    "segmented": Kind(
+        "photos that `maskwright segment` or `personalize` has segmented, with its masks",
+        segmented.TREE,
+        segmented.SegmentedFolder,
+        {"images": Option(text, "folder that holds the photos now, if they have moved")},
     ),
     "sa1b": Kind(
         "photos with a JSON file of machine-made masks each, as Meta publishes SA-1B",

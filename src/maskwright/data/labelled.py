@@ -16,6 +16,7 @@ import numpy as np
 from maskwright.data.area import AreaFilter
 from maskwright.data.dataset import Dataset, SampleError
 from maskwright.data.files import require_folders
+from maskwright.data.known import KnownMask
 from maskwright.data.soft_maps import Place, SoftMask, maps_of
 from maskwright.errors import DatasetError, MaskError
 from maskwright.io.byte_maps import decode_map
@@ -32,7 +33,7 @@ from maskwright.io.label_shards import (
 )
 from maskwright.io.records import iterate_records, read_records
 from maskwright.io.rle import RLE
-from maskwright.types import BoolArray, ByteArray, Maps, Sample
+from maskwright.types import ByteArray, Maps, Sample
 
 TREE = """\
   FOLDER/                     as `maskwright label masks PHOTOS --out FOLDER` makes it
@@ -129,18 +130,14 @@ class LabelledSet(Dataset):
         """Decode item `index`."""
         item = self.items[index]
         image = read_image(item.path)
-        rows = [
-            row
-            for row in read_masks(self.mask_path(index), item.name)
-            if self.filter.keeps(row.area, row.crop_w, row.crop_h)
-        ]
+        rows = self._rows(index)
         soft = self._soft_masks(item, image.size, rows)
         masks = np.zeros((len(rows), *image.size), bool)
         for mask, row, refined in zip(masks, rows, soft, strict=True):
             if self.target == "refined" and refined.refined is not None:
                 np.greater(refined.best(), 0.5, out=mask)
             else:
-                mask[:] = self._decode(item, row)
+                mask[:] = self._packed(item, row).decode()
         return Sample(
             image,
             masks,
@@ -149,6 +146,23 @@ class LabelledSet(Dataset):
             soft=maps_of(soft, image.size, "best" if self.target == "refined" else "probability"),
             uncertainty=self._uncertainty(soft, image.size),
         )
+
+    def known(self, index: int) -> list[KnownMask] | None:
+        """The masks of item `index` with the quality that was expected of them; None without heads."""
+        item = self.items[index]
+        known = []
+        for row in self._rows(index):
+            if row.quality is None:
+                return None
+            known.append(KnownMask(row.index, self._packed(item, row), row.quality))
+        return known
+
+    def _rows(self, index: int) -> list[MaskRow]:
+        return [
+            row
+            for row in read_masks(self.mask_path(index), self.items[index].name)
+            if self.filter.keeps(row.area, row.crop_w, row.crop_h)
+        ]
 
     def _uncertainty(self, soft: Sequence[SoftMask], size: tuple[int, int]) -> Maps | None:
         kind: Literal["indecision", "uncertainty"] = (
@@ -187,9 +201,9 @@ class LabelledSet(Dataset):
             for row in read_refined(path, item.name)
         }
 
-    def _decode(self, item: _Item, row: MaskRow) -> BoolArray:
+    def _packed(self, item: _Item, row: MaskRow) -> RLE:
         try:
-            return RLE.from_coco({"size": [row.height, row.width], "counts": row.rle}).decode()
+            return RLE.from_coco({"size": [row.height, row.width], "counts": row.rle})
         except MaskError as error:
             where = f"{shard_path(self.root, 'masks', item.shard)}[{item.name}, mask {row.index}]"
             raise SampleError("malformed_mask", where, str(error)) from error

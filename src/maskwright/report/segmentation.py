@@ -7,13 +7,14 @@ OUT/overlays/a/x.jpg.png        masks and prompts on the photo, its longest side
 OUT/masks/a/x.jpg.0.png         mask of prompt (or found object) 0, 0 and 255 (x.jpg.0-2.png: its third mask)
 OUT/uncertainty/a/x.jpg.0.png   entropy of the mask probability: 0 certain, 255 undecided (1 bit);
                                 with a refiner, by how much it changed the mask's probability: 255 is 1
+OUT/covers/a/x.jpg.0.png        with a guarantee's margin: the mask grown so that it covers the object
 OUT/coco.json                   all masks with scores and the files above, and other formats as asked
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,18 +61,29 @@ class Answer:
     """The N prompts of one image and their masks.
 
     Args:
-        masks: M of each prompt.
+        masks: M of each prompt; or N times those of one prompt, where several models made them.
         prompts: for the overlay, or None where nothing was found.
         unrefined: before a refiner redrew them, or None.
         names: N names of what they are, or None.
         rows: further values, N of each name.
+        mask_rows: further values, one a mask, prompt by prompt.
+        cover: makes of a mask one that covers the object, or None.
     """
 
-    masks: Masks
+    masks: Masks | tuple[Masks, ...]
     prompts: Prompts | None
     unrefined: Masks | None = None
     names: tuple[str, ...] | None = None
     rows: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    mask_rows: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    cover: Callable[[BoolArray], BoolArray] | None = None
+
+    @property
+    def each(self) -> list[Masks]:
+        """The masks of each prompt, one prompt at a time."""
+        if isinstance(self.masks, tuple):
+            return list(self.masks)
+        return [self.masks[number] for number in range(len(self.masks))]
 
 
 class Asker(Protocol):
@@ -184,6 +196,10 @@ class SegmentRun:
                 self.finished[image.name] = record
                 yield image, record
 
+    def records(self, images: Sequence[ImageFile]) -> list[Record]:
+        """The records of those of the images that are finished."""
+        return [self.finished[image.name] for image in images if image.name in self.finished]
+
     def labels(self) -> list[LabelledImage]:
         """All finished images, sorted by name."""
         return [LabelledImage.from_record(self.finished[name]) for name in sorted(self.finished)]
@@ -210,7 +226,8 @@ class SegmentRun:
         """Delete the files that the records name, and the records; nothing else in the folder is ours."""
         for record in self.finished.values():
             rows = record["extra"]
-            for name in [record["overlay"], *rows["mask_file"], *rows["uncertainty_file"]]:
+            files = [*rows["mask_file"], *rows["uncertainty_file"], *rows.get("cover_file", ())]
+            for name in [record["overlay"], *files]:
                 confine(self.folder, name).unlink(missing_ok=True)
         (self.folder / RECORDS).unlink(missing_ok=True)
         self.finished = {}
@@ -235,32 +252,36 @@ class SegmentRun:
             )
 
     def _write(self, image: ImageFile, pixels: Image, answer: Answer) -> Record:
-        masks, unrefined = answer.masks, answer.unrefined
+        each, unrefined = answer.each, answer.unrefined
         packed: list[RLE] = []
         rows: dict[str, list[Any]] = {"prompt": [], "choice": [], "uncertainty": []}
         rows |= {"mask_file": [], "uncertainty_file": []}
         shown: list[BoolArray] = []
-        for number in range(len(masks)):
-            # One prompt at a time: full-size logits of hundreds of masks would not fit in memory.
-            one = masks[number]
+        covers: list[str] = []
+        # One prompt at a time: full-size logits of hundreds of masks would not fit in memory.
+        for number, one in enumerate(each):
             doubt = one.uncertainty() if unrefined is None else disagreement(unrefined[number], one)
             binary, uncertainty = one.binary()[0], doubt[0].cpu().numpy()
             shown.append(binary[int(one.iou[0].argmax())])
             for choice, mask in enumerate(binary):
                 ending = f".{number}.png" if len(binary) == 1 else f".{number}-{choice}.png"
                 files = self._write_mask(image, ending, mask, uncertainty[choice])
+                if answer.cover is not None:
+                    covers.append(self._write_cover(image, ending, answer.cover(mask)))
                 values = (number, choice, _mean_uncertainty(uncertainty[choice], mask), *files)
                 for row, value in zip(rows.values(), values, strict=True):
                     row.append(value)
                 packed.append(RLE.encode(mask))
-        rows |= {ROWS.get(name, name): values.flatten().tolist() for name, values in masks.extras.items()}
+        rows |= {ROWS.get(name, name): values for name, values in _told(each).items()}
+        rows |= {"cover_file": covers} if answer.cover is not None else {}
+        rows |= {name: list(values) for name, values in answer.mask_rows.items()}
         rows |= {name: [values[number] for number in rows["prompt"]] for name, values in answer.rows.items()}
         names = answer.names
         label = LabelledImage(
             image.name,
             *pixels.size,
             tuple(packed),
-            scores=tuple(masks.iou.flatten().tolist()),
+            scores=tuple(score for one in each for score in one.iou[0].tolist()),
             categories=None if names is None else tuple(names[number] for number in rows["prompt"]),
             extra={name: tuple(row) for name, row in rows.items()},
         )
@@ -274,19 +295,25 @@ class SegmentRun:
         write_png(self.folder / uncertainty_file, np.rint(uncertainty.clip(0, 1) * 255).astype(np.uint8))
         return mask_file, uncertainty_file
 
+    def _write_cover(self, image: ImageFile, ending: str, mask: BoolArray) -> str:
+        cover_file = self._place(image, "covers", ending)
+        write_mask(self.folder / cover_file, mask)
+        return cover_file
+
     def _write_overlay(self, image: ImageFile, pixels: Image, answer: Answer, shown: list[BoolArray]) -> str:
         overlay = self._place(image, "overlays", ".png")
-        prompts, best = answer.prompts, answer.masks.best()
-        quality = best.iou if best.quality is None else best.quality
+        prompts, best = answer.prompts, [one.best() for one in answer.each]
+        told = all(one.quality is not None for one in best)
+        quality = [float(one.iou if one.quality is None or not told else one.quality) for one in best]
         picture = draw(
             pixels,
             np.stack(shown) if shown else np.zeros((0, *pixels.size), np.bool_),
             points=None if prompts is None else prompts.points,
             labels=None if prompts is None else prompts.labels,
             boxes=None if prompts is None else prompts.boxes,
-            scores=quality[:, 0].cpu(),
+            scores=quality,
             names=answer.names,
-            doubted=None if best.quality is None else (quality[:, 0] < DOUBTFUL).cpu(),
+            doubted=[value < DOUBTFUL for value in quality] if told else None,
             max_side=OVERLAY_SIDE,
         )
         write_png(self.folder / overlay, picture)
@@ -307,6 +334,12 @@ def _stamp(image: ImageFile) -> dict[str, Any]:
     """What tells that an image file is still the same."""
     status = image.path.stat()
     return {"source": str(image.path), "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def _told(each: Sequence[Masks]) -> dict[str, list[float]]:
+    """The extras that all prompts' masks have, one value a mask."""
+    names = [name for name in each[0].extras if all(name in one.extras for one in each)] if each else []
+    return {name: [value for one in each for value in one.extras[name][0].tolist()] for name in names}
 
 
 def _mean_uncertainty(uncertainty: FloatArray, mask: BoolArray) -> float:
