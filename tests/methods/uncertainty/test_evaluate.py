@@ -14,7 +14,7 @@ from methods.uncertainty.scored import MODELS, C, P, made_rows
 
 from maskwright.errors import InputError
 from maskwright.methods.uncertainty.evaluate import evaluate_uncertainty, measure, per_mask
-from maskwright.methods.uncertainty.protocols import PROTOCOLS, Judged, judge, parts
+from maskwright.methods.uncertainty.protocols import PROTOCOLS, Choice, Judged, judge, parts
 from maskwright.models.uncertainty import HeadsConfig, UncertaintyHeads
 
 GAPS = ("model_gap", "prompt_gap", "task_gap")
@@ -64,11 +64,8 @@ def test_the_perfect_order_has_one_chance_a_half_and_the_reverse_zero(
 
 def test_the_largest_model_takes_over_what_it_does_better() -> None:
     rows = made_rows()
-    for choice, column in (
-        ("single", "single_iou"),
-        ("multimask", "selected_iou"),
-        ("published", "best_iou"),
-    ):
+    kinds: list[tuple[Choice, str]] = [("single", "single_iou"), ("multimask", "selected_iou")]
+    for choice, column in [*kinds, ("published", "best_iou")]:
         perfect = with_score(rows, lambda c, column=column: c[column] - c[f"{column}@large"])
         judged = judge(perfect, choice, "small", "large")
         assert measure(judged, resamples=2).figures["relative_auc", "model_selection", "iou_head"].value == 1
@@ -125,7 +122,7 @@ def test_groups_are_resampled_whole() -> None:
     for given in (apart, same):
         ends = evaluate_uncertainty(given, "small", resamples=200).used.figures["aurc", "iou_head"]
         widths.append(ends.high - ends.low)
-    assert widths[1] > 2 * widths[0]
+    assert widths[1] > 1.4 * widths[0]
 
 
 @pytest.mark.parametrize("kind", ["selected", "published"])

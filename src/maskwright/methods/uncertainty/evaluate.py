@@ -26,6 +26,7 @@ from maskwright.methods.uncertainty.protocols import (
     head_doubts,
     judge,
     parts,
+    take,
 )
 from maskwright.methods.uncertainty.rows import TokenRows
 from maskwright.metrics.score_calibration import ScoreCalibration, score_calibration
@@ -143,10 +144,10 @@ def evaluate_uncertainty(
     """
     largest = largest or model
     asked = rows.columns["prompt"] == ("center" if prompt == "point" else prompt)
-    chosen = TokenRows(rows.tokens[asked], {name: column[asked] for name, column in rows.columns.items()})
-    judged = judge(chosen, answer, model, largest, heads)
-    if not len(judged):
+    if not (asked & (rows.columns["model"] == model)).any():
         raise InputError(f"there are no masks of {model} for the prompt {prompt!r}, so nothing to measure.")
+    chosen = take(rows, asked)
+    judged = judge(chosen, answer, model, largest, heads)
     find = partial(measure, heads=heads, resamples=resamples, seed=seed)
     config = None if heads is None else heads.config
     return UncertaintyResult(
@@ -228,7 +229,7 @@ def _ablation(judged: Judged, heads: UncertaintyHeads) -> dict[str, dict[Path, f
     for part, tokens in parts(heads, judged.rows.tokens).items():
         sample = table | head_doubts(heads, tokens)
         found[part] = {
-            path: family[head](sample)
+            (*path, head): family[head](sample)
             for path, family in measures(judged).items()
             for head in [PROTOCOLS[path[1]] if path[0] == "relative_auc" else QUALITY]
             if path[0] in ("relative_auc", "pearson") and head in family
