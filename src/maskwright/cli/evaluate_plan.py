@@ -58,15 +58,15 @@ class Plan:
         """
         tasks = _tasks(options)
         sets = [spec for sets in tasks.values() for spec in sets]
-        data = list(dict.fromkeys([*_values(options.data), *sets]))
+        data = list(dict.fromkeys([*values(options.data), *sets]))
         plan = cls(
-            models=_values(options.model),
-            baselines=[*_values(options.baseline)],
+            models=values(options.model),
+            baselines=[*values(options.baseline)],
             data=data,
             tasks=with_overall(tasks, data),
             told=_told(tasks) if options.task_prompts else {},
-            prompts=_values(options.prompt) or ["box"],
-            choices=_values(options.choice) or ["single"],
+            prompts=values(options.prompt) or ["box"],
+            choices=values(options.choice) or ["single"],
             counts=_counts(options.clicks),
             protocol=options.protocol,
             hq=_logits(options),
@@ -110,7 +110,7 @@ class Plan:
             )
 
 
-def _values(groups: tuple[tuple[T, ...], ...]) -> list[T]:
+def values(groups: tuple[tuple[T, ...], ...]) -> list[T]:
     """All values of an option that may be repeated, each once."""
     return list(dict.fromkeys(value for group in groups for value in group))
 
@@ -154,8 +154,17 @@ def _selection(options: Prompted) -> Selection:
     low = (0.0 if hq else Selection.min_area) if options.min_area is None else options.min_area
     high = (1.0 if hq else Selection.max_area) if options.max_area is None else options.max_area
     per_image = (None if hq else Selection.per_image) if options.per_image is None else options.per_image
+    return make_selection(low, high, per_image, options.seed, options.limit)
+
+
+def make_selection(low: float, high: float, per_image: int | None, seed: int, limit: int | None) -> Selection:
+    """Which objects are asked for.
+
+    Raises:
+        ConfigError: the options make no sense.
+    """
     if not 0 <= low < high <= 1:
         raise ConfigError("--min-area and --max-area are shares of the image: 0 <= min < max <= 1.")
-    if (per_image is not None and per_image < 1) or (options.limit is not None and options.limit < 1):
+    if (per_image is not None and per_image < 1) or (limit is not None and limit < 1):
         raise ConfigError("--per-image and --limit must be at least 1.")
-    return Selection(low, high, per_image, options.seed, options.limit)
+    return Selection(low, high, per_image, seed, limit)
