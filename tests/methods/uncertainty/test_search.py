@@ -122,3 +122,9 @@ def test_without_smac_the_message_names_the_extra(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(sys.modules, "smac", None)
     with pytest.raises(ConfigError, match=r'pip install "maskwright\[hpo\]"'):
         HeadsTraining(settings(tmp_path), tmp_path / "search")
+
+
+def test_a_search_in_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="in one process"):
+        HeadsTraining(settings(tmp_path), tmp_path / "search")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,15 @@ def test_each_row_comes_once_an_epoch_of_each_head(folder: Path) -> None:
         assert torch.equal(found, everything)
     assert steps.until(plans[0]) == 1
     assert steps.until(plans[1]) == plans[1].steps(len(rows)) / (2 * len(steps))
+
+
+def test_worker_processes_get_no_copy_of_the_tokens(tmp_path: Path) -> None:
+    data = write_container(tmp_path / "wide", shape=(2, 500))
+    steps = HeadsTraining(settings(data), tmp_path / "search").training_data()
+    sent = pickle.dumps(steps)
+    assert len(sent) < 100_000 < (data / "tokens.safetensors").stat().st_size
+    key = ItemKey(2, 1, 7)
+    assert torch.equal(pickle.loads(sent)[key].inputs, steps[key].inputs)
 
 
 @pytest.mark.parametrize("count", [1, BLOCK, 3 * BLOCK + 5, WINDOW + 2 * BLOCK + 1])

@@ -258,6 +258,10 @@ class _Store:
         self.offsets = np.cumsum([0, *(len(tensor) for tensor in tensors)])
         self._columns: dict[str, Column] = {}
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A process that gets a copy opens the files itself: a map would travel with all that it maps.
+        return _Store.open, ([folder.path for folder in self.folders],)
+
     @classmethod
     def open(cls, paths: Sequence[Path]) -> _Store:
         if not paths:

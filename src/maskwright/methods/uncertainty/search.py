@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -107,9 +108,11 @@ def search(
         folder: where SMAC keeps what it has found, in a folder for each head.
 
     Raises:
-        ConfigError: SMAC is not installed, or the data are too few to hold any out.
+        ConfigError: SMAC is not installed, the data are too few to hold any out, or several processes train.
         FileError: what an earlier search left behind is damaged.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("a search runs in one process: train with it without torchrun.")
     learn, judge = rows.container.split(settings.search_share, settings.seed + 2)
     parts = Rows.of(learn, settings, "the search"), Rows.of(judge, settings, "the search")
     found = []
