@@ -223,11 +223,11 @@ def _compared(path: Path, family: Mapping[str, object]) -> Iterator[tuple[str, s
 
 
 def _ablation(judged: Judged, heads: UncertaintyHeads) -> dict[str, dict[Path, float]]:
-    """The heads' own figures where part of their tokens is zero (table 6)."""
+    """The heads' own figures where part of what they read tells nothing (table 6)."""
     table = columns(judged)
     found: dict[str, dict[Path, float]] = {}
-    for part, tokens in parts(heads, judged.rows.tokens).items():
-        sample = table | head_doubts(heads, tokens)
+    for part, values in parts(heads, judged.rows).items():
+        sample = table | head_doubts(heads, values)
         found[part] = {
             (*path, head): family[head](sample)
             for path, family in measures(judged).items()

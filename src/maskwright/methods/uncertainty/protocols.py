@@ -12,7 +12,7 @@ They are measured twice. As published: of every instance the best of the proposa
 the truth, with that mask's token; the mask to supervise is the one that the model would select. As used: the
 mask that the model gives, the single one or the selected proposal, with its own token.
 
-Axes: A rows, P tokens a mask, C channels.
+Axes: A rows, P tokens a mask, C channels, V values of a row (`models.uncertainty.mask_inputs`).
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def judge(
     if largest == model:
         del simple["model_selection"], refined["model_selection"]
     free = free_doubts(rows)
-    told = {} if heads is None else head_doubts(heads, rows.tokens)
+    told = {} if heads is None else head_doubts(heads, head_inputs(heads, rows))
     general = [name for name in (*told, *free) if name not in _of_gaps()]
     rankers = {}
     for protocol, head in PROTOCOLS.items():
@@ -127,15 +127,19 @@ def free_doubts(rows: TokenRows) -> dict[str, Column]:
     return found | {name: values for name, values in columns.items() if np.isfinite(values).all()}
 
 
-def head_doubts(heads: UncertaintyHeads, tokens_APC: Floats32) -> dict[str, Column]:
-    """What heads say of masks with these tokens.
+def head_inputs(heads: UncertaintyHeads, rows: TokenRows) -> Floats32:
+    """(A, V) what heads may read of rows, whose tokens may be stored wider than their model's are."""
+    return rows.inputs(_channels(heads, rows.tokens.shape[1]))
+
+
+def head_doubts(heads: UncertaintyHeads, values_AV: Floats32) -> dict[str, Column]:
+    """What heads say of masks of which they read these values.
 
     Heads as published also give each gap as a difference of two of their IoUs (section 3.2), such as
     model_difference: the IoU of the largest model minus that of this one.
     """
     device = heads.calibration.device
-    inputs = torch.from_numpy(np.ascontiguousarray(tokens_APC, np.float32)).flatten(1)
-    told = heads.values(inputs[:, : heads.config.inputs].to(device))
+    told = heads.values(torch.from_numpy(values_AV).to(device))
     values = {name: column.cpu().numpy().astype(np.float64) for name, column in told.items()}
     assert heads.model_name is not None, "bound_to() comes first"
     iou = values[heads.config.quality_name(heads.model_name)]
@@ -149,14 +153,34 @@ def head_doubts(heads: UncertaintyHeads, tokens_APC: Floats32) -> dict[str, Colu
     return found
 
 
-def parts(heads: UncertaintyHeads, tokens_APC: Floats32) -> dict[str, Floats32]:
-    """The tokens with all but some of them set to zero, to see what heads read from which (table 6)."""
-    places = -(-heads.config.inputs // tokens_APC.shape[2])
-    kept = {"IoU token": [0], "mask token": [1], "IoU and mask token": [0, 1], "all": [*range(places)]}
-    if places == 2:
-        del kept["IoU and mask token"]
-    masks = {name: np.isin(np.arange(tokens_APC.shape[1]), wanted) for name, wanted in kept.items()}
-    return {name: tokens_APC * mask[:, None].astype(np.float32) for name, mask in masks.items()}
+def parts(heads: UncertaintyHeads, rows: TokenRows) -> dict[str, Floats32]:
+    """(A, V) values of which all but some tell nothing, to see what heads read from which (table 6).
+
+    Those are zero, as published, or the mean where heads read components, to which zero would be far off.
+    """
+    count = rows.tokens.shape[1]
+    channels = _channels(heads, count)
+    values_AV = head_inputs(heads, rows)
+    of_V = np.repeat(np.arange(count + 1), [channels] * count + [values_AV.shape[1] - channels * count])
+    read = 2 if heads.config.kind == "published" else count
+    kept = {"IoU token": [0], "mask token": [1], "IoU and mask token": [0, 1]}
+    if heads.config.components is not None:
+        kept |= {"all tokens": [*range(count)], "map": [count]}
+    silent = np.zeros(1) if heads.config.components is None else heads.center.cpu().numpy()
+    found = {
+        name: np.where(np.isin(of_V, wanted), values_AV, silent).astype(np.float32)
+        for name, wanted in kept.items()
+        if len(wanted) < read or wanted[-1] == count or name == "all tokens"
+    }
+    return found | {"all": values_AV}
+
+
+def _channels(heads: UncertaintyHeads, count: int) -> int:
+    """Width of the tokens that heads read, of which there are `count` a mask."""
+    config = heads.config
+    if config.components is not None:
+        return config.tokens // count
+    return config.inputs // (2 if config.kind == "published" else count)
 
 
 def take(rows: TokenRows, index: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> TokenRows:

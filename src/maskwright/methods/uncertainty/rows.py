@@ -77,6 +77,12 @@ class TokenRows:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def inputs(self, channels: int) -> npt.NDArray[np.float32]:
+        """(A, V) all that heads may read (`models.uncertainty.mask_inputs`), of tokens that are so wide."""
+        tokens = self.tokens[:, :, :channels].reshape(len(self), -1)
+        features = [self.columns[FEATURE + name] for name in FEATURES]
+        return np.concatenate([tokens, np.stack(features, axis=1)], axis=1).astype(np.float32)
+
     def stored_as(self, dtype: npt.DTypeLike) -> TokenRows:
         """The same rows with tokens of another type."""
         return TokenRows(self.tokens.astype(dtype, copy=False), self.columns)
