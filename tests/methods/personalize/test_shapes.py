@@ -101,7 +101,8 @@ def test_an_empty_or_full_mask_between_the_passes(segmenter: Segmenter, value: f
     prompts = Prompts(points, torch.ones(2, 1, dtype=torch.long))
     features = segmenter.model.low_res // 4
     start = scaled_start(segmenter, embedding, prompts, torch.full((2, 3), 1 / 3), "off")
-    blank = type(start)(*(torch.full_like(start.own, value),) * 2, start.iou, start.tokens)
+    map_ = torch.full_like(start.own, value)
+    blank = replace(start, own=map_, masks=map_)
     second, third = refine(segmenter, embedding, prompts, blank, hq="off", box_at_once=True)
     assert second.boxes is not None
     if value < 0:
