@@ -48,6 +48,8 @@ class Review(Common):
     """Never use the network."""
     limit: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Look at most at so many photos, spread evenly over the set."""
+    min_pixels: Annotated[int, tyro.conf.arg(metavar="INT")] = 0
+    """Leave out smaller masks, of which models know little; empty ones are always listed."""
     shown: Annotated[int, tyro.conf.arg(metavar="INT")] = 48
     """So many of the riskiest masks are in review.html."""
 
@@ -75,6 +77,7 @@ def review(options: Review, session: Session) -> None:
         track=lambda indices: session.track(indices, "reviewing"),
         on_failure=session.fail,
     )
+    queue = [one for one in queue if one.area >= options.min_pixels or not one.area]
     judge = "the set's own qualities" if segmenter is None else segmenter.signature
     made_with = {"labels": options.labels, "judged by": judge, "photos": len(items), "n": len(queue)}
     files = write_queue(options.out, queue, made_with)

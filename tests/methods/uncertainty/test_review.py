@@ -114,6 +114,9 @@ def test_the_command_writes_queue_and_page_and_names_bad_photos(
     page = (out / "review.html").read_text()
     assert page.count("<img") == 2
     assert json.loads(result.read_text())["n"] == 4
+    largest = max(int(row["area"]) for row in rows)
+    assert run(*arguments, "--min-pixels", str(largest), "--device", "cpu") == 1
+    assert {row["area"] for row in json.loads((out / "review.json").read_text())["masks"]} == {largest}
 
 
 def test_a_folder_that_tells_quality_needs_no_model(
