@@ -254,15 +254,7 @@ class Masks:
     def __getitem__(self, index: int | slice | Tensor) -> Masks:
         """The masks of some prompts."""
         rows = slice(index, index + 1 or None) if isinstance(index, int) else index
-        return Masks(
-            self.low_res[rows],
-            self.iou[rows],
-            self.geometry,
-            None if self.tokens is None else self.tokens[rows],
-            self.source,
-            {name: value[rows] for name, value in self.extras.items()},
-            None if self.mask_token is None else self.mask_token[rows],
-        )
+        return self._of_masks(lambda part: part[rows], None if self.tokens is None else self.tokens[rows])
 
     @property
     def size(self) -> tuple[int, int]:
@@ -278,15 +270,13 @@ class Masks:
         """Keep for each prompt the mask with the highest predicted IoU: M becomes 1."""
         pick = self.iou.argmax(dim=1)
         rows = torch.arange(len(self), device=pick.device)
-        return Masks(
-            self.low_res[rows, pick][:, None],
-            self.iou[rows, pick][:, None],
-            self.geometry,
-            self.tokens,
-            self.source,
-            {name: value[rows, pick][:, None] for name, value in self.extras.items()},
-            None if self.mask_token is None else self.mask_token[rows, pick][:, None],
-        )
+        return self._of_masks(lambda part: part[rows, pick][:, None], self.tokens)
+
+    def _of_masks(self, take: Callable[[Tensor], Tensor], tokens: Tensor | None) -> Masks:
+        """Some of the masks, with all that is known of each."""
+        extras = {name: take(value) for name, value in self.extras.items()}
+        made_by = None if self.mask_token is None else take(self.mask_token)
+        return Masks(take(self.low_res), take(self.iou), self.geometry, tokens, self.source, extras, made_by)
 
     def logits(self) -> Tensor:
         """(N, M, H, W) float32 logits at the image's size."""
@@ -400,16 +390,3 @@ class Sample:
         for name, value in (("soft", self.soft), ("uncertainty", self.uncertainty)):
             if value is not None:
                 check_shape(f"{name} of {self.source}", value, shape)
-
-    def only(self, chosen: Sequence[int]) -> Sample:
-        """The photo with some of its masks, which then label every pixel no more."""
-        rows = list(chosen)
-        return Sample(
-            self.image,
-            self.masks[rows],
-            tuple(self.ids[k] for k in rows),
-            self.source,
-            None if self.categories is None else tuple(self.categories[k] for k in rows),
-            None if self.soft is None else self.soft[rows],
-            None if self.uncertainty is None else self.uncertainty[rows],
-        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
@@ -121,3 +121,17 @@ class Subset(Dataset):
     def read(self, index: int) -> Sample:
         """Decode item `index`."""
         return self.dataset.read(self.indices[index])
+
+
+def with_only(sample: Sample, chosen: Sequence[int]) -> Sample:
+    """A sample with some of its masks, which then label every pixel no more."""
+    rows = list(chosen)
+    return replace(
+        sample,
+        masks=sample.masks[rows],
+        ids=tuple(sample.ids[k] for k in rows),
+        categories=None if sample.categories is None else tuple(sample.categories[k] for k in rows),
+        soft=None if sample.soft is None else sample.soft[rows],
+        uncertainty=None if sample.uncertainty is None else sample.uncertainty[rows],
+        partition=False,
+    )

@@ -135,11 +135,12 @@ class TokenWorker:
         Raises:
             MaskwrightError: it cannot be used.
         """
+        from maskwright.data.dataset import with_only
         from maskwright.methods.evaluate import choose_objects
         from maskwright.methods.uncertainty.extract import extract
 
         sample = self.items.read(image)
-        sample = sample.only(choose_objects(sample, image.number, self.selection))
+        sample = with_only(sample, choose_objects(sample, image.number, self.selection))
         rows = extract(image.name, self.items.group(image), sample, self.segmenters, self.settings)
         return rows.stored_as(np.dtype(self.dtype))
 
