@@ -24,7 +24,7 @@ from rich.table import Table
 import maskwright
 from maskwright.models.sam2 import SAM2
 from maskwright.models.segmenter import Segmenter
-from maskwright.models.uncertainty import GAPS, VALUES, HeadsConfig, Kind, UncertaintyHeads
+from maskwright.models.uncertainty import GAPS, VALUES, HeadsConfig, Kind, UncertaintyHeads, mask_inputs
 from maskwright.types import Embedding, Prompts
 
 SAM2_TINY = "sam2-tiny"
@@ -41,12 +41,15 @@ def plain(name: str) -> Segmenter:
     return Segmenter(SAM2.from_config(Sam2Config().to_dict()), SAM2_TINY)
 
 
-def with_heads(segmenter: Segmenter, hidden: tuple[int, ...], *, published: bool) -> Segmenter:
-    """The same model with heads."""
+def with_heads(
+    segmenter: Segmenter, embedding: Embedding, hidden: tuple[int, ...], *, published: bool
+) -> Segmenter:
+    """The same model with heads: the published ones read two tokens, the others all there is of a mask."""
     kind: Kind = "published" if published else "selected"
     names = PUBLISHED if published else VALUES
-    width = segmenter.model.output_tokens().shape[1]
-    config = HeadsConfig(kind, names, 2 * width, hidden, (("tiny", segmenter.digest),))
+    all_values = mask_inputs(segmenter.decode(embedding, clicks(1, embedding))).shape[2]
+    inputs = 2 * segmenter.model.output_tokens().shape[1] if published else all_values
+    config = HeadsConfig(kind, names, inputs, hidden, (("tiny", segmenter.digest),))
     return Segmenter(segmenter.model, segmenter.name, heads=UncertaintyHeads(config))
 
 
@@ -101,7 +104,7 @@ def main() -> None:
     for name in given.model or ("nano", SAM2_TINY):
         segmenter = plain(name)
         embedding = segmenter.embed(photo)
-        both = segmenter, with_heads(segmenter, hidden, published=given.published)
+        both = segmenter, with_heads(segmenter, embedding, hidden, published=given.published)
         for count in given.prompts:
             taken, ratios, alone = measure(both, embedding, count, given.repeats)
             low, middle, high = np.quantile(ratios, (0.25, 0.5, 0.75))
