@@ -88,7 +88,7 @@ class Items:
     def group(self, image: PlannedImage) -> str:
         """What must not be torn apart when rows are split: the item's video, or else its photo."""
         _, root = self.roots[self.all.part(image.number)]
-        group = _group(*self.all.locate(image.number))
+        group = Path(self.all.group(image.number))
         # Without the kind: the same video read as two kinds of dataset must not be torn apart either.
         return group.relative_to(root).as_posix() if group.is_relative_to(root) else group.as_posix()
 
@@ -106,13 +106,3 @@ def _chosen(dataset: Dataset, choice: ItemChoice) -> Dataset:
         return dataset if choice.every == 1 else Subset(dataset, places)
     step = len(places) / choice.limit
     return Subset(dataset, [places[int(k * step)] for k in range(choice.limit)])
-
-
-def _group(dataset: Dataset, place: int) -> Path:
-    if isinstance(dataset, Subset):
-        return _group(dataset.dataset, dataset.indices[place])
-    group = getattr(dataset, "group", None)
-    if group is not None:
-        return Path(group(place))
-    path = dataset.image_path(place)
-    return path.parent if hasattr(dataset, "sequence_of") else path
