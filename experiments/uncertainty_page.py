@@ -23,12 +23,12 @@ model gives; the published protocol takes the best of three by the truth.
 """
 BASELINES = ("iou_head", "entropy")
 CASCADE = """The larger model answers some of the images, those of the highest doubt first. Seconds are of the
-smaller model for all images and of the larger for its share; for all images the larger alone takes {large:.3f}.
+smaller model for all images and of the larger for its share; the larger alone takes {large:.3f} for all.
 """
-GUARANTEES = """A promise is made on a random half of the images (of videos: of the sequences) and measured on the
-other half, {splits} times. A lower bound promises that the IoU of a mask is at least quality − offset in such a
-share of images; keeping masks promises that the mean loss 1 − IoU of kept masks, per image asked, stays below
-what is left.
+GUARANTEES = """A promise is made on a random half of the images (of videos: of the sequences) and measured on
+the other half, {splits} times. A lower bound promises that the IoU of a mask is at least quality − offset,
+for that share of masks, all images alike; keeping promises that what kept masks lose, the mean of 1 − IoU
+where a mask that is not kept costs nothing, stays below the rest.
 """
 
 
@@ -46,7 +46,7 @@ def page(content: dict[str, Any]) -> str:
             parts += _table(("model", "prompt", "ranker", *names), _relative(rows, kind))
         parts.append("### Heads minus what is free, as used\n")
         parts += _table(("model", "prompt", "figure", "difference", "[95 %]"), _differences(rows))
-        parts.append("### Heads that see part of the tokens: relative AUC as used\n")
+        parts.append("### Heads that see part of what they read: relative AUC as used\n")
         names = (protocol.replace("_", " ") for protocol in PROTOCOLS)
         parts += _table(("model", "prompt", "seen", *names), _ablation(rows))
     parts.append("## The cascade\n")

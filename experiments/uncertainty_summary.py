@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from maskwright.methods.uncertainty.conformal import keep_threshold, lower_bound
-from maskwright.metrics.ranking import relative_auc, replacement_curve
 
 from maskwright.errors import InputError
+from maskwright.methods.uncertainty.conformal import keep_threshold, lower_bound
+from maskwright.metrics.ranking import relative_auc, replacement_curve
 from maskwright.metrics.statistics import bootstrap_statistic
 
 Masks = list[dict[str, Any]]
@@ -21,8 +21,10 @@ LEVELS = (0.8, 0.9, 0.95)
 """Promised coverages."""
 SHARES = tuple(round(0.05 * step, 2) for step in range(21))
 """Of images sent to the larger model."""
-KEPT = ("pearson", "spearman", "auroc", "aurc", "ece", "calibration", "brier", "relative_auc", "areas")
-KEPT += ("ci95", "differences", "ablation", "n", "images", "groups", "miou")
+KEPT = (
+    *("pearson", "spearman", "auroc", "aurc", "ece", "calibration", "brier", "relative_auc", "areas"),
+    *("ci95", "differences", "ablation", "n", "images", "groups", "miou"),
+)
 """What the summary keeps of an evaluation; its masks and reliability diagrams stay below --out."""
 DOUBTS: dict[str, Callable[[dict[str, Any]], float]] = {
     "model_gap": lambda mask: mask["model_gap"],
@@ -137,7 +139,7 @@ def _promise(
     group: npt.NDArray[Any],
     half: npt.NDArray[np.bool_],
 ) -> tuple[float, float]:
-    """What holds on the other half, to be compared with the level; and the bound's slack, or the share kept."""
+    """What holds on the other half, to be compared with the level; and the offset, or the share kept."""
     here, there = np.flatnonzero(half), np.flatnonzero(~half)
     groups, others = group[here].tolist(), group[there].tolist()
     if kind == "lower_bound":

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import REPOSITORY
-from maskwright.methods.uncertainty.rows import TokenRows
 from methods.uncertainty.scored import C, P, made_rows
 
 from maskwright.cli.common import plain
 from maskwright.methods.uncertainty.evaluate import evaluate_uncertainty
+from maskwright.methods.uncertainty.rows import TokenRows
 from maskwright.models.uncertainty import HeadsConfig, UncertaintyHeads
 
 sys.path.insert(0, str(REPOSITORY / "experiments"))
@@ -70,7 +70,7 @@ def test_summary_and_page() -> None:
     heads = UncertaintyHeads(HeadsConfig("selected", names, P * C, (4,), (("small", "1"), ("large", "2"))))
     for parameter in heads.parameters():
         torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(0))
-    heads.bound_to("1", "small")
+    heads = heads.bound_to("1", "small")
     results = [
         evaluate_uncertainty(rows, "small", largest="large", heads=heads, resamples=5),
         evaluate_uncertainty(rows, "large", resamples=5),

@@ -69,7 +69,8 @@ def test_one_model_gives_the_flat_form(models: tuple[Path, Path], data: str, tmp
 def test_models_prompts_and_a_page(models: tuple[Path, Path], data: str, tmp_path: Path) -> None:
     page, lines = tmp_path / "page", tmp_path / "tables.md"
     code, result = evaluate(
-        *(tmp_path, "--model", *map(str, models), "--data", data, "--prompt", "point", "box"),
+        tmp_path,
+        *("--model", *map(str, models), "--data", data, "--prompt", "point", "box"),
         *("--answer", "multimask", "--entropies", "--limit", "3"),
         *("--pictures", str(page), "--markdown", str(lines)),
     )

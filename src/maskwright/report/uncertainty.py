@@ -57,7 +57,7 @@ def tables(results: Sequence[UncertaintyResult]) -> list[TextTable]:
     if published:
         found.append(_relative(f"Relative AUC ({PUBLISHED}: best of three for a click)", published))
     found += [_differences(f"Heads minus what is free, on the same masks ({USED})", used)]
-    found += [_ablation(f"Heads that see only part of the tokens ({USED})", used)]
+    found += [_ablation(f"Heads that see only part of what they read ({USED})", used)]
     return [one for one in found if any(one.groups)]
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from maskwright.methods.uncertainty.rows import TokenRows, row_schema
+
+from maskwright.methods.uncertainty.rows import FEATURE, TokenRows, row_schema
+from maskwright.models.mask_features import FEATURES
 
 MODELS = ("small", "large")
 P, C = 3, 8
@@ -49,6 +51,7 @@ def made_rows(n: int = 60, seed: int = 0, models: Sequence[str] = MODELS, **colu
         "selected": np.pad(selected[..., None] == np.arange(3), ((0, 0), (0, 0), (1, 0))),
         "refined_iou": refined[..., None],
         "refined_best_iou": np.minimum(refined + 0.1, 1)[..., None],
+        **{FEATURE + name: rng.normal(size=iou.shape) for name in FEATURES},
         **{name: part[..., None] for name, part in by_object.items()},
         **{
             f"{name}@{model}": part[number, :, None]

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from maskwright.methods.uncertainty.rows import TokenRows
-from maskwright.metrics.ranking import relative_auc
 from methods.uncertainty.scored import MODELS, C, P, made_rows
 
 from maskwright.errors import InputError
 from maskwright.methods.uncertainty.evaluate import evaluate_uncertainty, measure, per_mask
 from maskwright.methods.uncertainty.protocols import PROTOCOLS, Choice, Judged, judge, parts
+from maskwright.methods.uncertainty.rows import TokenRows
+from maskwright.metrics.ranking import relative_auc
+from maskwright.models.mask_features import FEATURES
 from maskwright.models.uncertainty import HeadsConfig, UncertaintyHeads
 
 GAPS = ("model_gap", "prompt_gap", "task_gap")
@@ -66,7 +67,8 @@ def test_the_largest_model_takes_over_what_it_does_better() -> None:
     rows = made_rows()
     kinds: list[tuple[Choice, str]] = [("single", "single_iou"), ("multimask", "selected_iou")]
     for choice, column in [*kinds, ("published", "best_iou")]:
-        perfect = with_score(rows, lambda c, column=column: c[column] - c[f"{column}@large"])
+        gain = rows.columns[f"{column}@large"] - rows.columns[column]
+        perfect = TokenRows(rows.tokens, rows.columns | {"sam_score": -gain})
         judged = judge(perfect, choice, "small", "large")
         assert measure(judged, resamples=2).figures["relative_auc", "model_selection", "iou_head"].value == 1
         assert "model_selection" not in judge(rows, choice, "large", "large").refined
@@ -120,18 +122,18 @@ def test_groups_are_resampled_whole() -> None:
     )
     widths = []
     for given in (apart, same):
-        ends = evaluate_uncertainty(given, "small", resamples=200).used.figures["aurc", "iou_head"]
+        ends = evaluate_uncertainty(given, "small", resamples=60).used.figures["aurc", "iou_head"]
         widths.append(ends.high - ends.low)
     assert widths[1] > 1.4 * widths[0]
 
 
 @pytest.mark.parametrize("kind", ["selected", "published"])
 def test_heads_are_measured_beside_what_is_free(kind: Any) -> None:
-    rows, heads = made_rows(), some_heads(kind)
+    rows, heads = made_rows(), some_heads(kind, C * (P if kind == "selected" else 2))
     result = evaluate_uncertainty(rows, "small", largest="large", heads=heads, resamples=20)
     content = result.to_json()
     judged = result.used.judged
-    told = heads.values(torch.from_numpy(judged.rows.tokens).flatten(1))
+    told = heads.values(torch.from_numpy(judged.rows.inputs(C)))
     quality = told["quality" if kind == "selected" else "iou_small"].numpy()
     assert content["pearson"]["quality"] == pytest.approx(np.corrcoef(quality, judged.iou)[0, 1], abs=1e-6)
     expected = relative_auc(told["task_gap"].numpy(), judged.iou, judged.refined["task_supervision"])
@@ -146,15 +148,16 @@ def test_heads_are_measured_beside_what_is_free(kind: Any) -> None:
     assert gap["low"] <= gap["value"] <= gap["high"]
     assert content["ece"] == content["calibration"]["ece"]["quality"]
     assert content["heads"]["kind"] == kind
-    assert [*content["ablation"]] == ["IoU token", "mask token", "IoU and mask token", "all"]
+    both = ["IoU and mask token"] * (kind == "selected")
+    assert [*content["ablation"]] == ["IoU token", "mask token", *both, "all"]
     assert content["ablation"]["all"]["pearson"]["quality"] == pytest.approx(content["pearson"]["quality"])
 
 
 def test_differences_of_two_heads_are_those_of_the_paper() -> None:
-    rows, heads = made_rows(), some_heads("published")
+    rows, heads = made_rows(), some_heads("published", 2 * C)
     judged = judge(rows, "published", "small", "large", heads)
-    told = heads.values(torch.from_numpy(judged.rows.tokens).flatten(1))
-    told = {name: values.numpy() for name, values in told.items()}
+    values = heads.values(torch.from_numpy(judged.rows.inputs(C)))
+    told = {name: column.numpy() for name, column in values.items()}
     for name, (more, less) in {
         "model_difference": ("iou_large", "iou_small"),
         "prompt_difference": ("refined_iou", "iou_small"),
@@ -163,15 +166,45 @@ def test_differences_of_two_heads_are_those_of_the_paper() -> None:
         np.testing.assert_allclose(judged.doubts[name], told[more] - told[less], atol=1e-6)
 
 
-def test_parts_of_tokens_are_zero() -> None:
-    tokens = made_rows(2).tokens
-    for inputs, names in ((2 * C, 3), (P * C, 4)):
-        found = parts(some_heads(inputs=inputs), tokens)
-        assert len(found) == names
-        assert not found["IoU token"][:, 1:].any()
-        np.testing.assert_array_equal(found["IoU token"][:, 0], tokens[:, 0])
-        assert not found["mask token"][:, [0, 2]].any()
-        np.testing.assert_array_equal(found["all"][:, : inputs // C], tokens[:, : inputs // C])
+def test_parts_of_what_is_read_are_blank() -> None:
+    rows = made_rows(2)
+    values = rows.inputs(C)
+    kinds: list[tuple[Any, int]] = [("published", 2), ("selected", P)]
+    for kind, count in kinds:
+        found = parts(some_heads(kind, count * C), rows)
+        assert [*found] == ["IoU token", "mask token"] + ["IoU and mask token"] * (count > 2) + ["all"]
+        np.testing.assert_array_equal(found["IoU token"][:, :C], values[:, :C])
+        assert not found["IoU token"][:, C:].any()
+        assert not np.delete(found["mask token"], range(C, 2 * C), axis=1).any()
+        np.testing.assert_array_equal(found["all"], values)
+
+
+def test_heads_that_read_components_have_a_mean_for_a_blank() -> None:
+    rows = made_rows()
+    features = len(FEATURES)
+    config = HeadsConfig(
+        "selected",
+        NAMES["selected"],
+        5 + features,
+        (6,),
+        (("small", "1"), ("large", "2")),
+        components=5,
+        tokens=P * C,
+    )
+    heads = UncertaintyHeads(config).bound_to("1", "small")
+    generator = torch.Generator().manual_seed(0)
+    for tensor in (*heads.parameters(), heads.center, heads.projection):
+        torch.nn.init.normal_(tensor, generator=generator)
+    found = parts(heads, rows)
+    assert [*found] == ["IoU token", "mask token", "IoU and mask token", "all tokens", "map", "all"]
+    blank = np.broadcast_to(heads.center.numpy(), found["map"].shape)
+    np.testing.assert_array_equal(found["map"][:, : P * C], blank[:, : P * C])
+    np.testing.assert_array_equal(found["all tokens"][:, P * C :], blank[:, P * C :])
+    np.testing.assert_array_equal(found["all"], rows.inputs(C))
+    result = evaluate_uncertainty(rows, "small", largest="large", heads=heads, resamples=2)
+    told = heads.values(torch.from_numpy(result.used.judged.rows.inputs(C)))
+    np.testing.assert_allclose(1 - result.used.judged.doubts["quality"], told["quality"], atol=1e-6)
+    assert [*result.to_json()["ablation"]] == [*found]
 
 
 def test_entropies_count_where_they_are_defined() -> None:

@@ -145,7 +145,7 @@ def head_doubts(heads: UncertaintyHeads, values_AV: Floats32) -> dict[str, Colum
     iou = values[heads.config.quality_name(heads.model_name)]
     found = {QUALITY: 1 - iou} | {name: values[name] for name in GAPS if name in values}
     if heads.config.kind == "published":
-        largest = heads.config.quality_name(heads.config.models[-1][0])
+        largest = [name for name in heads.config.names if name.startswith("iou_")][-1]
         found["prompt_difference"] = values["refined_iou"] - iou
         found["task_difference"] = iou - values["unsupervised_iou"]
         if "model_gap" in values:
