@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from maskwright.methods.uncertainty.cascade import measure_costs
 from uncertainty_page import chart, page
 from uncertainty_summary import summarise
 
 from maskwright.data.registry import open_dataset
 from maskwright.io.files import read_json, write_bytes, write_json, write_text
 from maskwright.methods.provenance import machine, versions
+from maskwright.methods.uncertainty.cascade import measure_costs
 from maskwright.models.prompts import make_prompts
 from maskwright.models.registry import load
 from maskwright.report.html import encode
