@@ -2,9 +2,10 @@
 
     python experiments/uncertainty_on_nano.py --data DATA --out runs/uncertainty_on_nano
 
-DATA holds BSDS500 and DAVIS2016. Each step is a `maskwright evaluate uncertainty` whose result stays below
---out, so the same command goes on where it was stopped; the pages with curves and the worst misses are there,
-too. At the end docs/results/uncertainty.json, its page and its picture are written.
+DATA holds BSDS500 and DAVIS2016. Each step is a `maskwright evaluate uncertainty` or `maskwright uncertainty
+calibrate` whose result stays below --out, so the same command goes on where it was stopped; the pages with
+curves and the worst misses are there, too. At the end docs/results/uncertainty.json, its page and its picture
+are written. About an hour on two cores.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +31,16 @@ from maskwright.models.registry import load
 from maskwright.report.html import encode
 
 FOLDER = Path(__file__).parent.parent / "docs" / "results"
+BSDS500 = "bsds500:{}/BSDS500?split=test"
 DATA = {
-    "BSDS500 test": "bsds500:{}/BSDS500?split=test",
-    "DAVIS 2016": "davis2016:{}/DAVIS2016?sequences=blackswan,goat,parkour",
+    "BSDS500 test": (BSDS500, "--prompt point box"),
+    "DAVIS 2016": ("davis2016:{}/DAVIS2016?sequences=blackswan,goat,parkour", "--prompt point box"),
+    "BSDS500 test, 60 photos, with averaged entropies": (BSDS500, "--prompt point --entropies --limit 60"),
 }
-"""Of DAVIS the sequences that nano was not trained on."""
+"""What is measured, and how. Of DAVIS the sequences that nano was not trained on."""
+PUBLISHED = "BSDS500 test, heads as published"
+PROMISED = (0.2, 0.1, 0.05)
+"""Risks of the promises of `uncertainty calibrate`."""
 
 
 def main() -> None:
@@ -41,37 +49,72 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of BSDS500 and DAVIS2016")
     parser.add_argument("--out", type=Path, required=True, help="folder of all results")
     parser.add_argument("--models", nargs="+", default=["nano-small", "nano"], help="small to large")
-    parser.add_argument("--heads", default="auto", help="auto, none, or a file")
+    parser.add_argument("--published", type=Path, help="heads of `maskwright train heads-usam` for the last")
+    parser.add_argument("--jobs", type=int, default=2, help="commands at a time")
     options = parser.parse_args()
-    found = {name: measure(options, name) for name in DATA}
-    content = summarise(found, seconds(options))
+    steps = {name: (*DATA[name], options.models) for name in DATA}
+    if options.published:
+        words = f"--prompt point --heads {options.published.absolute()}"
+        steps[PUBLISHED] = (BSDS500, words, options.models[-1:])
+    with ThreadPoolExecutor(options.jobs) as pool:
+        found = dict(zip(steps, pool.map(partial(measure, options), steps.items()), strict=True))
+        todo = [(prompt, alpha) for prompt in ("point", "box") for alpha in PROMISED]
+        promised = list(pool.map(partial(promise, options), todo))
+    content = summarise(found, seconds(options), [*DATA][:2]) | {"promises": promised}
     content |= {"machine": machine(torch.device("cpu")), "versions": versions()}
     write_json(FOLDER / "uncertainty.json", content)
     write_bytes(FOLDER / "uncertainty.png", encode(chart(content), "png"))
     write_text(FOLDER / "uncertainty.md", page(content))
 
 
-def measure(options: argparse.Namespace, data: str) -> list[dict[str, Any]]:
-    """One evaluation of all models with clicks and boxes, unless its result is there."""
-    name = data.replace(" ", "-").lower()
-    path = options.out / f"{name}.json"
+def measure(
+    options: argparse.Namespace, step: tuple[str, tuple[str, str, list[str]]]
+) -> list[dict[str, Any]]:
+    """One evaluation."""
+    title, (spec, flags, models) = step
+    name = title.replace(",", "").replace(" ", "-").lower()
+    words = ["evaluate", "uncertainty", "--model", *models, "--data", spec.format(options.data)]
+    words += [*flags.split(), "--pictures", str(options.out / name)]
+    results: list[dict[str, Any]] = finished(words, options.out / f"{name}.json")["results"]
+    return results
+
+
+def promise(options: argparse.Namespace, what: tuple[str, float]) -> dict[str, Any]:
+    """What nano promises from one half of the photos, and what holds on the other."""
+    prompt, alpha = what
+    name = f"promise-{prompt}-{alpha}"
+    data = BSDS500.format(options.data)
+    words = ["uncertainty", "calibrate", "--model", options.models[-1], "--prompt", prompt]
+    words += ["--data", f"{data}&fold=1/2", "--check", f"{data}&fold=-1/2", "--alpha", str(alpha)]
+    words += ["--out", str(options.out / f"{name}-file.json")]
+    found = finished(words, options.out / f"{name}.json")
+    for one in found["guarantees"].values():
+        del one["origin"]  # folders of this machine
+    return {
+        "prompt": prompt,
+        "alpha": alpha,
+        "guarantees": found["guarantees"],
+        "refused": found["refused"],
+        "measured": found["checked"]["measured"],
+        "images": [found["images"], found["checked"]["images"]],
+    }
+
+
+def finished(words: list[str], path: Path) -> Any:  # noqa: ANN401
+    """The result of a command, which is given unless it is there."""
     if not path.is_file():
-        words = ["evaluate", "uncertainty", "--model", *options.models]
-        words += ["--data", DATA[data].format(options.data), "--prompt", "point", "box"]
-        words += ["--heads", options.heads, "--entropies", "--device", "cpu", "--quiet"]
-        words += ["--pictures", str(options.out / name), "--json", f"{path}.part"]
         path.parent.mkdir(parents=True, exist_ok=True)
+        words = [*words, "--device", "cpu", "--quiet", "--json", f"{path}.part"]
         subprocess.run([sys.executable, "-m", "maskwright", *words], check=True)  # noqa: S603
         Path(f"{path}.part").rename(path)
-    results: list[dict[str, Any]] = read_json(path)["results"]
-    return results
+    return read_json(path)
 
 
 def seconds(options: argparse.Namespace) -> dict[str, dict[str, float]]:
     """What each model takes for an image and for a prompt, unless it is known, by the name in the results."""
     path = options.out / "costs.json"
     if not path.is_file():
-        image = open_dataset(DATA["BSDS500 test"].format(options.data))[0].image
+        image = open_dataset(BSDS500.format(options.data))[0].image
         height, width = image.size
         points = [[[width * x / 4, height / 2]] for x in (1, 2, 3)]
         costs = {}

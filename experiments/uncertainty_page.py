@@ -32,6 +32,15 @@ where a mask that is not kept costs nothing, stays below the rest.
 """
 
 
+PROMISES = """What `maskwright uncertainty calibrate` promises of nano's masks from {} photos of BSDS500's
+test set, measured on the other {}: the threshold of quality, the offset or the margin, and after the arrow
+what came out. The loss is 1 − IoU and must stay below the risk (the second only in nine calibrations of ten);
+the bound must hold for, and the margin must cover wholly, at least 1 − risk of the masks; the last covers at
+least that share of the object's pixels on average. Margins are shares of the object's size.
+"""
+_NUMBER = {"keep": "threshold", "lower-bound": "offset", "cover": "margin"}
+
+
 def page(content: dict[str, Any]) -> str:
     """docs/results/uncertainty.md."""
     parts = [INTRODUCTION, "![Relative AUC of heads and of what is free, and the cascade](uncertainty.png)\n"]
@@ -64,6 +73,9 @@ def page(content: dict[str, Any]) -> str:
         "offset or share kept",
     )
     parts += _table(head, map(_guarantee, content["guarantees"]))
+    parts.append(PROMISES.format(*content["promises"][0]["images"]))
+    kinds = ("kept, loss over all", "kept, their loss", "IoU bound", "covers it whole", "covers pixels")
+    parts += _table(("prompt", "risk", *kinds), map(_promises, content["promises"]))
     where, what = content["machine"], content["versions"]
     parts.append(
         f"{where['processor']}, {where['cores']} cores; maskwright {what['maskwright']}, torch "
@@ -183,6 +195,21 @@ def _guarantee(row: dict[str, Any]) -> tuple[str, ...]:
         return (*named, f"none: {row['groups']} groups are too few", "", "")
     low, high = row["held_95"]
     return (*named, f"{row['held']:.1%}", f"{low:.1%} to {high:.1%}", f"{row['kept']:.3f}")
+
+
+def _promises(row: dict[str, Any]) -> tuple[str, ...]:
+    names = ("keep-marginal", "keep-selective", "lower-bound", "cover-object", "cover-pixels")
+    return (row["prompt"], f"{row['alpha']:g}", *(_promise(row, name) for name in names))
+
+
+def _promise(row: dict[str, Any], name: str) -> str:
+    if name not in row["guarantees"]:
+        return "too few photos"
+    found = row["guarantees"][name]
+    number, measured = found[_NUMBER[found["kind"]]], row["measured"][name]
+    if number is None:
+        return "nothing can be kept"
+    return f"{number:.3f} → {measured:.3f}" if measured is not None else f"{number:.3f}"
 
 
 def _figure(value: float | None, ends: Any) -> str:  # noqa: ANN401

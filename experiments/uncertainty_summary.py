@@ -37,12 +37,15 @@ DOUBTS: dict[str, Callable[[dict[str, Any]], float]] = {
 """By which images are sent to the larger model, the highest first; "random" is the mean over all orders."""
 
 
-def summarise(found: dict[str, list[dict[str, Any]]], costs: dict[str, dict[str, float]]) -> dict[str, Any]:
+def summarise(
+    found: dict[str, list[dict[str, Any]]], costs: dict[str, dict[str, float]], whole: Sequence[str]
+) -> dict[str, Any]:
     """The content of docs/results/uncertainty.json.
 
     Args:
         found: by dataset, the results of `maskwright evaluate uncertainty`, models small to large.
         costs: seconds of each model, by image and prompt.
+        whole: the datasets on which promises and the cascade are tried.
     """
     rows, cascades, promises = [], [], []
     for data, results in found.items():
@@ -54,6 +57,8 @@ def summarise(found: dict[str, list[dict[str, Any]]], costs: dict[str, dict[str,
                 | {"used": {name: result[name] for name in KEPT}, "heads": result["heads"]}
                 | {"published": published and {name: published[name] for name in KEPT}}
             )
+            if data not in whole:
+                continue
             if "model_selection" in result["relative_auc"]:
                 pair = (costs[result["model"]], costs[result["largest"]])
                 cascades.append(head | cascade(result["per_mask"], *pair))

@@ -76,8 +76,11 @@ def test_summary_and_page() -> None:
         evaluate_uncertainty(rows, "large", resamples=5),
     ]
     found = {"BSDS500 test": [plain(result.to_json()) for result in results]}
-    content = uncertainty_summary.summarise(found, {"small": COST, "large": COST})
+    content = uncertainty_summary.summarise(found, {"small": COST, "large": COST}, list(found))
     content |= {"machine": {"processor": "P", "cores": 2}}
+    bound = {"kind": "lower-bound", "alpha": 0.1, "offset": 0.25}
+    promise = {"prompt": "box", "alpha": 0.1, "guarantees": {"lower-bound": bound}, "images": [100, 100]}
+    content |= {"promises": [promise | {"measured": {"lower-bound": 0.91}}]}
     content |= {"versions": dict.fromkeys(("maskwright", "torch", "transformers"), "1")}
     assert len(content["rows"]) == 2
     assert len(content["cascades"]) == 1
@@ -86,4 +89,5 @@ def test_summary_and_page() -> None:
     assert "| small | point | 120 | `quality` |" in text
     assert "### Relative AUC. Published protocol" in text
     assert "| BSDS500 test | small | point | lower bound | 90% |" in text
+    assert "| box | 0.1 | too few photos | too few photos | 0.250 → 0.910 |" in text
     assert "`model_gap`" in text
