@@ -35,6 +35,7 @@ BSDS500 = "bsds500:{}/BSDS500?split=test"
 DATA = {
     "BSDS500 test": (BSDS500, "--prompt point box"),
     "DAVIS 2016": ("davis2016:{}/DAVIS2016?sequences=blackswan,goat,parkour", "--prompt point box"),
+    "BSDS500 test, the selected of three": (BSDS500, "--prompt point --answer multimask"),
     "BSDS500 test, 60 photos, with averaged entropies": (BSDS500, "--prompt point --entropies --limit 60"),
 }
 """What is measured, and how. Of DAVIS the sequences that nano was not trained on."""

@@ -114,8 +114,19 @@ def judge(
     for protocol, head in PROTOCOLS.items():
         if protocol in refined:
             own = [name for name in (head, _difference(head)) if name in told]
+            if heads is not None and choice == "published" and not _is_asked_of_best(heads, protocol):
+                own = []
             rankers[protocol] = tuple(dict.fromkeys([*own, *general]))
     return Judged(rows, _float(rows, "iou"), simple, refined, told | free, rankers)
+
+
+def _is_asked_of_best(heads: UncertaintyHeads, protocol: str) -> bool:
+    """Whether heads say of the best proposal what the published protocol asks of it.
+
+    Ours tell of each mask what choosing another one would gain: of the best nothing. How well they tell it of
+    the selected proposal, `answer="multimask"` measures.
+    """
+    return heads.config.kind == "published" or protocol != "task_supervision"
 
 
 def free_doubts(rows: TokenRows) -> dict[str, Column]:
