@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -31,8 +31,9 @@ from maskwright.report.sheet import side_by_side
 from maskwright.report.uncertainty_plots import estimate_plots, replacement_plots
 from maskwright.types import ByteArray
 
-MISSES = 4
+SHOWN = 4
 SIDE = 480
+MISSES = ("overrated", "underrated")
 USED, PUBLISHED = "as used", "published protocol"
 ESTIMATES: dict[str, tuple[str, ...]] = {
     "Pearson [95 %]": ("pearson",),
@@ -89,7 +90,9 @@ class UncertaintyReport:
         for kind, (pixels, caption) in pictures.items():
             name = _file_name(f"{stem} {kind}")
             write_png(self.folder / f"{name}.png", pixels)
-            shown.append(picture(pixels, f"{title}: {caption}", caption, kind="png", zoom=name))
+            # Photos as PNG would make the page tens of megabytes.
+            form: Literal["jpeg", "png"] = "jpeg" if kind in MISSES else "png"
+            shown.append(picture(pixels, f"{title}: {caption}", caption, kind=form, zoom=name))
         self._sections.append(_card(title, *shown))
 
     def finish(self, found: Sequence[TextTable], run: Mapping[str, Any]) -> Path:
@@ -194,8 +197,8 @@ def _misses(result: UncertaintyResult, survey: Survey) -> dict[str, tuple[ByteAr
     prompt: PromptKind = "box" if result.prompt == "box" else "point"
     order = np.argsort(excess, kind="stable")
     kinds = {
-        "overrated": (order[::-1][:MISSES], f"Believed and bad: {name} far above the IoU"),
-        "underrated": (order[:MISSES], f"Doubted and good: {name} far below the IoU"),
+        MISSES[0]: (order[::-1][:SHOWN], f"Believed and bad: {name} far above the IoU"),
+        MISSES[1]: (order[:SHOWN], f"Doubted and good: {name} far below the IoU"),
     }
     return {
         kind: (_sheet(judged, rows, estimates[name], survey, segmenter, prompt), caption)

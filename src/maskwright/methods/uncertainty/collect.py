@@ -6,12 +6,12 @@ Axes: K instances, N prompts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from maskwright.data.dataset import Dataset
+from maskwright.data.dataset import Dataset, with_only
 from maskwright.errors import InputError, MaskwrightError
 from maskwright.methods.evaluate import choose_objects, spread
 from maskwright.methods.scores import PromptKind, Selection
@@ -99,7 +99,8 @@ class Survey:
         Returns:
             The image with the one true mask, the (H, W) predicted one, and the prompt.
         """
-        sample = self._only(item, lambda known: [known.ids.index(instance)])
+        known = self.dataset[item]
+        sample = with_only(known, [known.ids.index(instance)])
         name = str(self.dataset.image_path(item))
         if prompt == "box":
             asked = Prompts(boxes=torch.from_numpy(boxes(sample.masks)))
@@ -112,27 +113,14 @@ class Survey:
         return sample, mask.numpy(), asked
 
     def _ask(self, item: int, name: str) -> TokenRows:
-        sample = self._only(item, lambda known: choose_objects(known, item, self.selection))
+        known = self.dataset[item]
+        sample = with_only(known, choose_objects(known, item, self.selection))
         rows = extract(name, self.dataset.group(item), sample, self.segmenters, self._settings())
         rows = TokenRows(rows.tokens, rows.columns | {"item": np.full(len(rows), item)})
         columns = rows.columns
         used = (columns["mask"] == 0) | columns["selected"] | columns["best"]
         kinds = ["center" if kind == "point" else kind for kind in self.prompts]
         return take(rows, used & np.isin(columns["prompt"], kinds))
-
-    def _only(self, item: int, choose: Callable[[Sample], Sequence[int]]) -> Sample:
-        """An image with some of its objects."""
-        sample = self.dataset[item]
-        chosen = list(choose(sample))
-        return replace(
-            sample,
-            masks=sample.masks[chosen],
-            ids=tuple(sample.ids[k] for k in chosen),
-            categories=None,
-            soft=None,
-            uncertainty=None,
-            partition=False,
-        )
 
     def _settings(self) -> ExtractSettings:
         kinds = {"center", "refined"} | ({"box"} & set(self.prompts))
