@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from transformers.models.sam2 import Sam2Config, Sam2Model
 
 from maskwright.io.token_file import open_tensor, tensor_writer
 from maskwright.methods.uncertainty.answers import answer, proposals
@@ -33,11 +34,21 @@ from maskwright.methods.uncertainty.instances import clicks
 from maskwright.methods.uncertainty.interview import INSTANCES, ExtractSettings
 from maskwright.models.fresh import fresh_model
 from maskwright.models.registry import load
+from maskwright.models.sam2 import SAM2
 from maskwright.models.segmenter import Segmenter
 from maskwright.types import BoolArray, Image, Prompts, Sample
 
 MODELS = ("nano", "sam2.1-tiny")
 ROWS, BATCH, STEPS = 200_000, 256, 200
+
+
+def model_of(name: str) -> Segmenter:
+    """A file's model, or one of random weights."""
+    if Path(name).exists():
+        return load(name, device="cpu", heads=None)
+    if name == "sam2.1-tiny":  # transformers' defaults are its sizes
+        return Segmenter(SAM2(Sam2Model(Sam2Config())), name)
+    return Segmenter(fresh_model(name), name)
 
 
 def scene(seed: int, size: tuple[int, int], instances: int) -> Sample:
@@ -147,8 +158,7 @@ def main() -> None:
     table = Table("model", "published order", "ours", "ratio", "ours with measures", "ratio")
     for name in given.model or MODELS:
         torch.manual_seed(0)
-        known = Path(name).exists()
-        segmenter = load(name, device="cpu") if known else Segmenter(fresh_model(name), name)
+        segmenter = model_of(name)
         before, asked, whole = (
             seconds(partial(run, segmenter, samples, given.augs)) for run in (one_by_one, batched, ours)
         )
