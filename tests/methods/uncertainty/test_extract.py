@@ -198,7 +198,7 @@ def test_models_that_do_not_go_together_are_refused(
     golden_root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     nano, sam = (any_family(name, golden_root, tmp_path_factory) for name in ("nano", "sam"))
-    with pytest.raises(ConfigError, match=r"different shapes .*extract each family by itself"):
+    with pytest.raises(ConfigError, match=r"different numbers of tokens .*extract each family by itself"):
         extract(NAME, "g", sample(1), [nano, sam], PLAIN)
     with pytest.raises(ConfigError, match="same name"):
         extract(NAME, "g", sample(1), [nano, nano], PLAIN)
