@@ -76,7 +76,9 @@ def measure(
     name = title.replace(",", "").replace(" ", "-").lower()
     words = ["evaluate", "uncertainty", "--model", *models, "--data", spec.format(options.data)]
     words += [*flags.split(), "--pictures", str(options.out / name)]
-    results: list[dict[str, Any]] = finished(words, options.out / f"{name}.json")["results"]
+    found = finished(words, options.out / f"{name}.json")
+    # One model and prompt alone are the whole result.
+    results: list[dict[str, Any]] = found.get("results", [found])
     return results
 
 
