@@ -63,9 +63,19 @@ def main() -> None:
         promised = list(pool.map(partial(promise, options), todo))
     content = summarise(found, seconds(options), [*DATA][:2]) | {"promises": promised}
     content |= {"machine": machine(torch.device("cpu")), "versions": versions()}
-    write_json(FOLDER / "uncertainty.json", content)
+    content = rounded(content)
+    write_json(FOLDER / "uncertainty.json", content, indent=None)
     write_bytes(FOLDER / "uncertainty.png", encode(chart(content), "png"))
     write_text(FOLDER / "uncertainty.md", page(content))
+
+
+def rounded(value: Any) -> Any:  # noqa: ANN401
+    """The same with numbers to four digits: more is noise, and half of the file."""
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(part) for part in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def measure(

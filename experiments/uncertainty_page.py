@@ -38,12 +38,24 @@ what came out. The loss is 1 − IoU and must stay below the risk (the second on
 the bound must hold for, and the margin must cover wholly, at least 1 − risk of the masks; the last covers at
 least that share of the object's pixels on average. Margins are shares of the object's size.
 """
+VERDICT = """## Verdict
+
+"Ahead" where the interval of the head's figure minus that of the model's own score, or of the mask's entropy,
+lies above 0, "behind" where it lies below, a dash where the two cannot be told apart. By this the quality
+head is what the package relies on: `segment --larger` goes by it and not by the model gap, whose head is no
+better than chance for boxes. The gaps are told, for what this table says of them. Three sequences of DAVIS,
+in each of which all frames are alike, tell little of anything.
+"""
+SMALL = 120
+"""Settings with no more masks have no verdict."""
 _NUMBER = {"keep": "threshold", "lower-bound": "offset", "cover": "margin"}
 
 
 def page(content: dict[str, Any]) -> str:
     """docs/results/uncertainty.md."""
     parts = [INTRODUCTION, "![Relative AUC of heads and of what is free, and the cascade](uncertainty.png)\n"]
+    parts.append(VERDICT)
+    parts += _verdicts(content)
     for data in dict.fromkeys(row["data"] for row in content["rows"]):
         rows = [row for row in content["rows"] if row["data"] == data]
         used = rows[0]["used"]
@@ -126,6 +138,30 @@ def _estimates(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
             yield (row["model"], row["prompt"], str(used["n"]), f"`{name}`", *cells)
 
 
+def _verdicts(content: dict[str, Any]) -> list[str]:
+    """A table: each head's figures against each baseline, in every setting."""
+    settings = [row for row in content["rows"] if row["used"]["n"] > SMALL]
+    titles = (f"{row['data']}, {row['model']}, {row['prompt']}" for row in settings)
+    cells: dict[tuple[str, str, str], dict[int, str]] = {}
+    for place, row in enumerate(settings):
+        for figure, gaps in _gaps(row).items():
+            for name, gap in gaps.items():
+                head, _, other = name.partition(" - ")
+                verdict = "ahead" if gap["low"] > 0 else "behind" if gap["high"] < 0 else "–"
+                cells.setdefault((f"`{head}`", figure, f"`{other}`"), {})[place] = verdict
+    lines = ((*names, *(found.get(k, "") for k in range(len(settings)))) for names, found in cells.items())
+    return _table(("head", "figure", "against", *titles), lines)
+
+
+def _gaps(row: dict[str, Any]) -> dict[str, Any]:
+    """Differences of heads and what is free, by figure."""
+    found = row["used"]["differences"]
+    return {"Pearson": found.get("pearson", {})} | {
+        f"relative AUC, {name.replace('_', ' ')}": values
+        for name, values in found.get("relative_auc", {}).items()
+    }
+
+
 def _relative(rows: list[dict[str, Any]], kind: str) -> Iterator[tuple[str, ...]]:
     for row in rows:
         if not (found := row[kind]):
@@ -143,11 +179,7 @@ def _relative(rows: list[dict[str, Any]], kind: str) -> Iterator[tuple[str, ...]
 
 def _differences(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
     for row in rows:
-        found = row["used"]["differences"]
-        families = {"Pearson": found.get("pearson", {})} | {
-            f"relative AUC, {name.replace('_', ' ')}": values
-            for name, values in found.get("relative_auc", {}).items()
-        }
+        families = _gaps(row)
         for figure, values in families.items():
             for name, gap in values.items():
                 ends = f"[{gap['low']:+.3f}, {gap['high']:+.3f}]"

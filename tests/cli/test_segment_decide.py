@@ -170,12 +170,23 @@ def clicks(photos: Path, tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize(("budget", "expected"), [("30%", 2), ("0.99", 6), ("100%", 7), ("0", 0)])
+@pytest.mark.parametrize(
+    ("budget", "expected", "by_what"),
+    [("30%", 2, "model_gap"), ("0.99", 6, "quality"), ("100%", 7, "model_gap"), ("0", 0, "quality")],
+)
 def test_the_larger_model_answers_where_it_gains_most(
-    budget: str, expected: int, photos: Path, clicks: Path, model: Path, larger: Path, tmp_path: Path
+    budget: str,
+    expected: int,
+    by_what: str,
+    photos: Path,
+    clicks: Path,
+    model: Path,
+    larger: Path,
+    tmp_path: Path,
 ) -> None:
     out, result = tmp_path / "out", tmp_path / "r.json"
-    asked = (photos, "--prompts", clicks, "--model", model, "--larger", larger, "--out", out)
+    pair = ("--model", model, "--larger", larger, "--larger-by", by_what)
+    asked = (photos, "--prompts", clicks, *pair, "--out", out)
     assert segment(*asked, "--budget", budget, "--json", result) == 0
     gains, by = [], []
     small, large = load(model, device="cpu"), load(larger, device="cpu")
@@ -194,7 +205,8 @@ def test_the_larger_model_answers_where_it_gains_most(
                     assert np.array_equal(written, masks.binary()[number, 0])
                     assert record["scores"][number] == pytest.approx(float(masks.iou[number, 0]), abs=1e-5)
             if segmenter is small:
-                assert extra["gain"] == pytest.approx(masks.extras["model_gap"][:, 0].tolist(), abs=1e-5)
+                gain = masks.extras["model_gap"] if by_what == "model_gap" else 1 - masks.extras["quality"]
+                assert extra["gain"] == pytest.approx(gain[:, 0].tolist(), abs=1e-5)
     paying = sum(gain > 0 for gain in gains)
     assert sum(by) == min(expected, paying)
     assert all(
@@ -270,7 +282,7 @@ def test_a_cascade_needs_a_head_that_tells_the_gain(
 ) -> None:
     asked = (photos / "a.png", "--box", "1,1,9,9", "--out", tmp_path / "out", "--larger", model)
     assert segment(*asked, "--model", larger) == 2
-    assert "what a larger model would gain" in said(capsys)
+    assert "no uncertainty head that tells quality" in said(capsys)
 
 
 @pytest.mark.parametrize(

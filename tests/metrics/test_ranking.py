@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference import ranking as twin
+from scipy.stats import rankdata
 
 from maskwright.errors import InputError
 from maskwright.metrics import ranking
@@ -23,6 +24,11 @@ many = st.lists(st.tuples(st.integers(0, 9), st.floats(0, 1), st.floats(0, 1)), 
 def columns(drawn: list[tuple[float, float, float]]) -> tuple[list[float], list[float], list[float]]:
     one, two, three = (list(column) for column in zip(*drawn, strict=True))
     return one, two, three
+
+
+@given(st.lists(level, min_size=1, max_size=12))
+def test_ranks_are_scipys(values: list[float]) -> None:
+    assert ranking.ranks(np.array(values)).tolist() == rankdata(values).tolist()
 
 
 @given(rows)

@@ -63,6 +63,8 @@ class EvaluateUncertainty(Common):
     """Largest object, as a share of its image."""
     limit: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """At most this many images, spread evenly over the dataset."""
+    resamples: Annotated[int, tyro.conf.arg(metavar="INT")] = 1000
+    """Resamples for the intervals, which take about half a minute for each model and prompt."""
     base: str | None = None
     """For decoder-only files: the SAM they were trained on, as name or path."""
     num_heads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -128,6 +130,7 @@ def _measure(
                 prompt=prompt,
                 answer=options.answer,
                 heads=segmenter.heads,
+                resamples=options.resamples,
                 seed=options.seed,
             )
         except MaskwrightError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -30,12 +30,15 @@ class Decisions:
     """What to do with what the uncertainty heads tell."""
 
     larger: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH")] = None
-    """Let this larger model answer the prompts where that is expected to gain most."""
+    """Let this larger model answer the prompts where most is to be gained."""
+    larger_by: Literal["quality", "model_gap"] = "quality"
+    """Where that is: where the expected quality is lowest, or where the head for it expects most of the
+    larger model. What both are worth is in docs/results/uncertainty.md."""
     budget: Annotated[str | None, tyro.conf.arg(metavar="SHARE|FACTOR")] = None
     """How many: a share of the prompts such as 30% (the default), or how many times the small model's own
     time all may take, such as 2x, times being measured. Chosen among all prompts of the run."""
     gain_above: Annotated[float | None, tyro.conf.arg(metavar="IOU")] = None
-    """In place of a budget: wherever the expected gain of IoU is above this, image by image. A run with a
+    """In place of a budget: wherever 1 - quality (or model_gap) is above this, image by image. A run with a
     budget tells which value gives the same share."""
     guarantee: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A guarantee of `maskwright uncertainty calibrate`: masks get kept and iou_at_least."""
@@ -52,8 +55,11 @@ class Decisions:
         Raises:
             ConfigError: naming them.
         """
-        if self.larger is None and (self.budget is not None or self.gain_above is not None):
-            raise ConfigError("--budget and --gain-above are for --larger: name the larger model.")
+        chosen = self.budget is not None or self.gain_above is not None or self.larger_by != "quality"
+        if self.larger is None and chosen:
+            raise ConfigError(
+                "--budget, --gain-above and --larger-by are for --larger: name the larger model."
+            )
         if self.budget is not None and self.gain_above is not None:
             raise ConfigError("give either --budget or --gain-above, not both.")
         if self.margin and self.guarantee is None:
@@ -82,7 +88,7 @@ def with_larger(asker: PromptAsker, decide: Decisions, device: str, offline: boo
     # Before another model is loaded, or even fetched, for nothing.
     budget = None if decide.gain_above is not None else Budget.parse(decide.budget or SHARE)
     large = load(decide.larger, device=device, offline=offline)
-    return CascadeAsker(asker, large, budget, decide.gain_above or 0.0)
+    return CascadeAsker(asker, large, budget, decide.gain_above or 0.0, decide.larger_by)
 
 
 def deciding(asker: Asker, small: PromptAsker, decide: Decisions) -> Asker:

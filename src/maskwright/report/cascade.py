@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from maskwright.errors import ConfigError
 from maskwright.methods.prompting import to_prompts
 from maskwright.methods.uncertainty.cascade import Budget, Costs, choose_prompts
 from maskwright.models.segmenter import Segmenter
+from maskwright.models.uncertainty import QUALITY
 from maskwright.report.segmentation import Answer, PromptAsker, Record
 from maskwright.types import Image
 
-GAIN = "model_gap"
+Doubt = Literal["quality", "model_gap"]
 Chosen = Mapping[str, Collection[int]]
 """By the names of images: the numbers of their prompts that the large model answers."""
 
@@ -22,19 +23,21 @@ Chosen = Mapping[str, Collection[int]]
 class CascadeAsker:
     """Asks a small model, and in its place a large one for the prompts that were chosen.
 
-    Records get two more rows: "gain", what the small model expected of the large one for this prompt, and
-    "answered_by", the name of the model that made the mask.
+    Records get two more rows: "gain", how much the large model may gain on this prompt, and "answered_by",
+    the name of the model that made the mask.
 
     Args:
-        small: the small model, with uncertainty heads that tell "model_gap", and how it is asked.
+        small: the small model, with uncertainty heads, and how it is asked.
         large: the large model.
         budget: what the large model may take of the whole run (`choose`), or None:
-        above: the large model answers wherever the expected gain is above this.
+        above: the large model answers wherever the gain is above this.
+        by: what counts as the gain: 1 − quality, all that the small model leaves to be gained, or model_gap,
+            what its head expects of the large one.
         chosen: prompts that the large model answers.
         gains: of images that were asked before, each prompt's expected gain.
 
     Raises:
-        ConfigError: the small model does not tell "model_gap", or is refined.
+        ConfigError: the small model does not tell that, or is refined.
         InputError: a task for a model without task prompts.
     """
 
@@ -42,16 +45,17 @@ class CascadeAsker:
     large: Segmenter
     budget: Budget | None = None
     above: float = 0.0
+    by: Doubt = "quality"
     chosen: Chosen = field(default_factory=dict)
     gains: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         heads = self.small.segmenter.heads
-        if heads is None or GAIN not in heads.told():
+        if heads is None or self.by not in heads.told():
             raise ConfigError(
-                f"{self.small.segmenter.name} has no uncertainty head that tells what a larger model would "
-                "gain: train heads on the tokens of both models, with `maskwright uncertainty extract "
-                "--models SMALL,LARGE` and `maskwright train heads`."
+                f"{self.small.segmenter.name} has no uncertainty head that tells {self.by}: train heads on "
+                "the tokens of both models, with `maskwright uncertainty extract --models SMALL,LARGE` and "
+                "`maskwright train heads`."
             )
         if self.small.refiner is not None:
             raise ConfigError(
@@ -62,7 +66,7 @@ class CascadeAsker:
     def described(self) -> dict[str, Any]:
         """Both models, how they are asked and what chooses between them."""
         rule = {"gain_above": self.above} if self.budget is None else {"budget": str(self.budget)}
-        return self.small.described() | {"larger": self.large.signature} | rule
+        return self.small.described() | {"larger": self.large.signature, "larger_by": self.by} | rule
 
     def ask(self, name: str, image: Image) -> Answer:
         """Ask the small model, and the large one where that was chosen."""
@@ -73,7 +77,8 @@ class CascadeAsker:
             answer, gains = None, list(self.gains[name])
         else:
             answer = self.small.ask(name, image)
-            gains = [float(one.best().extras[GAIN]) for one in answer.each]
+            told = [float(one.best().extras[self.by]) for one in answer.each]
+            gains = [1 - value for value in told] if self.by == QUALITY else told
         if self.budget is None:
             chosen = [number for number, gain in enumerate(gains) if gain > self.above]
         larger = self._ask_large(name, image, chosen) if chosen else None

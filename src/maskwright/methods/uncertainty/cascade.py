@@ -1,7 +1,7 @@
 """A small model answers every prompt, a large one those where that is expected to pay (UncertainSAM, sec. 4).
 
-What the large model is expected to gain is the small one's head "model_gap". Encoding an image with the large
-model is paid once for all its prompts, so prompts are not chosen one by one:
+What the large model may gain is 1 − quality, as the small one's heads expect it, or their "model_gap".
+Encoding an image with the large model is paid once for all its prompts, so prompts are not chosen one by one:
 
 - Each image offers its best prompts, as many of them as give the highest gain per cost, the image's encoding
   included; the rest of its prompts follow one by one, at the cost of a prompt.
@@ -120,7 +120,7 @@ def choose_prompts(
     """Choose the prompts that the large model shall answer; see the top of this file for the rule.
 
     Args:
-        gains_A: expected gain of each prompt's mask, such as the head "model_gap" of the selected one.
+        gains_A: what may be gained on each prompt, such as 1 - the expected quality of the selected mask.
         images_A: which image each prompt is of.
         costs: of the large model.
         budget: how much it may cost, in the unit of `costs`.
