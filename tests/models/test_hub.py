@@ -187,8 +187,8 @@ def test_a_hub_id_fetches_safetensors_and_pickles_only_without_them(
 def test_the_table_of_names_is_complete() -> None:
     names = [f"{family}-vit-{size}" for family in ("sam", "sam-hq") for size in "blh"]
     names += [f"sam2.1-{size}" for size in ("tiny", "small", "base-plus", "large")]
-    names += ["sam-hq-vit-tiny", "mobile-sam", "nano-small"]
-    assert set(names) | {"nano"} == set(NAMED) - {"known", "unknown"}
+    names += ["sam-hq-vit-tiny", "mobile-sam"]
+    assert set(names) | {"nano", "nano-small"} == set(NAMED) - {"known", "unknown"}
     for name in names:
         model = NAMED[name]
         assert model.licence == "Apache-2.0"
