@@ -42,23 +42,25 @@ def mask_features(low_res_NMhw: Tensor, iou_NM: Tensor) -> Tensor:
     """
     step = max(1, low_res_NMhw.shape[-1] // SIDE)
     logits = low_res_NMhw[..., ::step, ::step].flatten(2).float().clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
-    probability, inside = logits.sigmoid(), (logits > 0).float()
-    # The entropy of a Bernoulli variable with logit x is softplus(x) − x σ(x), in nats.
-    entropy = (F.softplus(logits) - logits * probability) * _BITS
-    foreground, area = probability.sum(2), inside.sum(2)
-    count, mass = logits.shape[2], (probability * inside).sum(2)
-    signed = (logits * inside).sum(2)
-    rest = (count - area).clamp(min=1)
+    probability = logits.sigmoid()
+    # The entropy of a Bernoulli variable with logit x is softplus(x) − x σ(x), in nats. One buffer serves for
+    # all that follows: for so few numbers, memory takes longer than arithmetic.
+    buffer = F.softplus(logits).addcmul_(logits, probability, value=-1)
+    entropy = torch.linalg.vecdot(probability, buffer) * _BITS
+    signed = torch.clamp(logits, min=0, out=buffer).sum(2)
+    inside = buffer.sign_()
+    area, mass = inside.sum(2), torch.linalg.vecdot(probability, inside)
+    foreground, count = probability.sum(2), logits.shape[2]
+    inner, outer = ((logits > limit).sum(2) for limit in (OFFSET, -OFFSET))
     area_or_one = area.clamp(min=1)
-    outer = (logits > -OFFSET).sum(2).clamp(min=1)
     columns = (
         iou_NM.float(),
-        (probability * entropy).sum(2) / foreground.clamp(min=1e-6),
-        (logits > OFFSET).sum(2) / outer,
+        entropy / foreground.clamp(min=1e-6),
+        inner / outer.clamp(min=1),
         ((area + 1) / count).log(),
         mass / area_or_one,
         (foreground - mass) / area_or_one,
         signed / area_or_one,
-        (logits.sum(2) - signed) / rest,
+        (logits.sum(2) - signed) / (count - area).clamp(min=1),
     )
     return torch.stack(columns, dim=2)
