@@ -283,6 +283,25 @@ def test_a_cascade_needs_a_head_that_tells_the_gain(
     asked = (photos / "a.png", "--box", "1,1,9,9", "--out", tmp_path / "out", "--larger", model)
     assert segment(*asked, "--model", larger) == 2
     assert "no uncertainty head that tells quality" in said(capsys)
+    assert segment(*asked, "--model", model) == 2
+    assert "asked first, too" in said(capsys)
+    advised = (photos / "a.png", "--box", "1,1,9,9", "--out", tmp_path / "two", "--model", model, "--advise")
+    assert segment(*advised, "--larger", larger) == 2
+    assert "larger.safetensors has no uncertainty heads" in said(capsys)
+
+
+def test_models_of_one_name_are_told_apart(
+    photos: Path, clicks: Path, model: Path, larger: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    twin = tmp_path / "other" / model.name
+    twin.write_bytes(larger.read_bytes())
+    out, result = tmp_path / "out", tmp_path / "r.json"
+    pair = ("--model", model, "--larger", twin, "--budget", "100%")
+    assert segment(photos, "--prompts", clicks, *pair, "--out", out, "--json", result) == 0
+    assert json.loads(result.read_text())["cascade"]["by_larger"] == 7
+    by = {name for record in records(out).values() for name in record["extra"]["answered_by"]}
+    assert by == {load(twin, device="cpu").signature}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from models.families import FAMILIES, any_family
 from tiny import WIDTH, random_heads, save_tiny_heads, save_tiny_model
 
-from maskwright.errors import InputError, WeightsError
+from maskwright.errors import ConfigError, InputError, WeightsError
 from maskwright.methods.automatic.config import AutomaticSettings
 from maskwright.methods.automatic.generator import generate
 from maskwright.models import hub
@@ -212,3 +212,26 @@ def test_quality_is_kept_by_the_generator_and_may_be_asked_for(tmp_path: Path) -
     assert len(kept) == sum(mask.extras["quality"] >= least for mask in masks)
     with pytest.raises(InputError, match="no uncertainty heads that tell the quality"):
         generate(load(file, heads=None), image, loose.model_copy(update={"min_quality": 0.5}))
+
+
+def test_the_largest_model_has_nothing_to_gain_from_a_larger_one(tmp_path: Path) -> None:
+    segmenter = load(save_tiny_model(tmp_path))
+    image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    for largest, gains in (("mine", False), ("another", True)):
+        heads = random_heads(64, segmenter.digest)
+        heads.config = replace(heads.config, larger=(largest, "digest"))
+        masks = Segmenter(segmenter.model, heads=heads)(image, points=[[[10, 10]]], multimask=True)
+        assert bool(masks.extras["model_gap"].any()) is gains
+        assert masks.extras["quality"].any()
+    heads.save(tmp_path / "x.heads.safetensors")
+    assert UncertaintyHeads.load(tmp_path / "x.heads.safetensors").config.larger == ("another", "digest")
+
+
+def test_the_model_gap_is_about_one_larger_model() -> None:
+    heads = random_heads(64, "1").bound_to("1", "mine")
+    heads.check_larger("model_gap", "anything", "any")
+    heads.config = replace(heads.config, larger=("large", "7"))
+    heads.check_larger("model_gap", "7", "large")
+    heads.check_larger("quality", "8", "third")
+    with pytest.raises(ConfigError, match=r"from what large would gain, not third: .*--larger-by quality"):
+        heads.check_larger("model_gap", "8", "third")

@@ -103,6 +103,7 @@ def deciding(asker: Asker, small: PromptAsker, decide: Decisions) -> Asker:
         ConfigError: the model has no uncertainty heads, or the guarantee is not of these masks.
     """
     from maskwright.methods.uncertainty.promises import Asked, Promises, kind_of
+    from maskwright.report.cascade import CascadeAsker
     from maskwright.report.decisions import DecidingAsker
 
     if not decide.advise and decide.guarantee is None:
@@ -110,8 +111,14 @@ def deciding(asker: Asker, small: PromptAsker, decide: Decisions) -> Asker:
     model = small.segmenter
     if model.heads is None:
         raise ConfigError(
-            f"{model.name} has no uncertainty heads, so there is nothing to advise by or to promise: choose "
-            "a model with heads, such as nano, or train some with `maskwright train heads`."
+            f"{model.name} is used without uncertainty heads, so there is nothing to advise by or to "
+            "promise: leave out --heads none, choose a model with heads, such as nano, or train some with "
+            "`maskwright train heads`."
+        )
+    if decide.advise and isinstance(asker, CascadeAsker) and asker.large.heads is None:
+        raise ConfigError(
+            f"{asker.large.name} has no uncertainty heads, so nothing can be advised on its masks: leave out "
+            "--advise or --larger, or put heads for it beside it (`maskwright train heads`)."
         )
     promises = None
     if decide.guarantee is not None:

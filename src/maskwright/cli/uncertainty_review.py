@@ -65,8 +65,8 @@ def review(options: Review, session: Session) -> None:
     from maskwright.methods.uncertainty.review import review
     from maskwright.report.review import write_page, write_queue
 
-    if options.shown < 0 or (options.limit is not None and options.limit < 1):
-        raise ConfigError("--limit must be at least 1, and --shown at least 0.")
+    if min(options.shown, options.min_pixels) < 0 or (options.limit is not None and options.limit < 1):
+        raise ConfigError("--limit must be at least 1, --shown and --min-pixels at least 0.")
     dataset = _open(options.labels)
     segmenter = _judge(options, dataset)
     items = spread(len(dataset), options.limit)
@@ -122,6 +122,8 @@ def _judge(options: Review, dataset: Dataset) -> Segmenter | None:
     from maskwright.methods.uncertainty.review import holds_quality
 
     if options.model is None and holds_quality(dataset):
+        if options.heads != "auto":
+            raise ConfigError("--heads is for --model, which judges in place of the set's own qualities.")
         return None
     # The model libraries take seconds to import, and are not needed where the set tells all.
     from maskwright.models.registry import load

@@ -59,7 +59,7 @@ NAMED: dict[str, NamedModel] = {
         "non-commercial research",
         "nano.safetensors",
         sha256="ed2492dc00c6ac44a2afd767f5e3f59e027dfffac6d5e8da4846746aa3edc5c6",
-        heads_sha256="d29f33a0898ba735391a066be2cb78e7c11d74850be8e20b90d8372ba8207ba4",
+        heads_sha256="26ea0b77a760ba8becc26b29b503cd1670030504350c442e0aacf62e14362418",
     ),
     "nano-small": NamedModel(
         "nano",
@@ -67,7 +67,7 @@ NAMED: dict[str, NamedModel] = {
         "non-commercial research",
         "nano-small.safetensors",
         sha256="c1bf759a7fc714b645ee482c94686ef7a4a864ea2978e696bb4213d1114baabd",
-        heads_sha256="76269064622edc28c41cf8d24e2e48d7d407a8ea538a517d23d50e3567d6cb3a",
+        heads_sha256="c6a13a43c97d1415ec031d96da3aa1483e6cf504ebc5d3428f4146d20cde9346",
     ),
     "sam-vit-b": NamedModel(
         "sam",

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from maskwright.errors import InputError, WeightsError
+from maskwright.errors import ConfigError, InputError, WeightsError
 from maskwright.io.files import shown
 from maskwright.io.weights import read_weights, write_safetensors
 from maskwright.models.mask_features import FEATURES, mask_features
@@ -63,6 +63,7 @@ class HeadsConfig:
         components: None: heads read tokens. Else all tokens and features (`mask_inputs`) are brought to
             D = components + F numbers first: the tokens to so many components.
         tokens: P · C, where there are components.
+        larger: name and digest of the largest model, whose masks the model gap is about; None: not known.
         hidden: widths of the hidden layers.
         models: names of the models whose tokens they learned from, small to large, with each one's digest
             (`segmenter.weights_digest`).
@@ -75,6 +76,7 @@ class HeadsConfig:
     models: tuple[tuple[str, str], ...]
     components: int | None = None
     tokens: int = 0
+    larger: tuple[str, str] | None = None
 
     def quality_name(self, model: str) -> str:
         """The head that tells the IoU of a mask of this one of the models."""
@@ -140,12 +142,16 @@ class UncertaintyHeads(nn.Module):
     def annotate(self, masks: Masks) -> Masks:
         """The same masks with "quality" and the gaps among their `extras`, (N, M) each.
 
+        The model gap of the largest model that the heads know is 0: they know of none that would gain.
+
         Raises:
             InputError: the masks carry no tokens.
         """
         values = self.values(mask_inputs(masks).flatten(0, 1))
         shape = masks.iou.shape
         extras = {name: values[head].view(shape) for name, head in self.told().items()}
+        if not self.knows_larger and GAPS[0] in extras:
+            extras[GAPS[0]] = torch.zeros_like(masks.iou)
         return replace(masks, extras={**masks.extras, **extras})
 
     def told(self) -> dict[str, str]:
@@ -153,6 +159,26 @@ class UncertaintyHeads(nn.Module):
         assert self.model_name is not None, "bound_to() comes first"
         named = {QUALITY: self.config.quality_name(self.model_name)} | {name: name for name in GAPS}
         return {name: head for name, head in named.items() if head in self.config.names}
+
+    @property
+    def knows_larger(self) -> bool:
+        """Whether the model gap is about another model than the one that the heads are bound to."""
+        assert self.model_name is not None, "bound_to() comes first"
+        return self.config.larger is None or self.config.larger[0] != self.model_name
+
+    def check_larger(self, head: str, digest: str, name: str) -> None:
+        """Refuse to go by the model gap where it is about a third model.
+
+        Raises:
+            ConfigError: naming the model that it is about.
+        """
+        known = self.config.larger
+        if head == GAPS[0] and known is not None and known[1] != digest:
+            raise ConfigError(
+                f"the model gap of {self.model_name} was learned from what {known[0]} would gain, not "
+                f"{name}: go by the expected quality (--larger-by quality), or train heads on the tokens "
+                "of both."
+            )
 
     def digest(self) -> str:
         """A short hash of all that decides what the heads tell."""
@@ -246,6 +272,8 @@ def _config(path: Path, metadata: Mapping[str, str]) -> HeadsConfig:
         values: dict[str, Any] = json.loads(metadata["config"])
         values |= {name: tuple(values[name]) for name in ("names", "hidden")}
         values["models"] = tuple((str(model), str(digest)) for model, digest in values["models"])
+        larger = values.get("larger")
+        values["larger"] = None if larger is None else (str(larger[0]), str(larger[1]))
         return HeadsConfig(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{shown(path)}: the description of the heads is damaged ({error}).") from error

@@ -61,7 +61,18 @@ class CascadeAsker:
             raise ConfigError(
                 "a refiner is of one model, and here two make the masks: leave one of them out."
             )
+        if self.small.segmenter.digest == self.large.digest:
+            raise ConfigError(
+                f"{self.large.name} is the model that is asked first, too: name another, larger one."
+            )
+        heads.check_larger(self.by, self.large.digest, self.large.name)
         self.large.task_number(self.small.task)
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What records call the small and the large model, with their digests if the names are equal."""
+        small, large = self.small.segmenter, self.large
+        return (small.name, large.name) if small.name != large.name else (small.signature, large.signature)
 
     def described(self) -> dict[str, Any]:
         """Both models, how they are asked and what chooses between them."""
@@ -85,8 +96,7 @@ class CascadeAsker:
         return _joined(answer, larger, chosen, self._rows(gains, chosen))
 
     def _rows(self, gains: Sequence[float], chosen: Collection[int]) -> dict[str, tuple[Any, ...]]:
-        names = self.small.segmenter.name, self.large.name
-        by = tuple(names[number in chosen] for number in range(len(gains)))
+        by = tuple(self.names[number in chosen] for number in range(len(gains)))
         return {"gain": tuple(gains), "answered_by": by}
 
     def _ask_large(self, name: str, image: Image, chosen: Sequence[int]) -> Answer:
@@ -121,7 +131,7 @@ def choose(
     costs, limit = asker.budget.limit(len(records), len(flat), small, large)
     taken = choose_prompts(flat, names, costs, limit)
     # What the large model has answered before an interruption, it has answered.
-    done = {record["path"]: _larger(record, asker.large.name) for record in records}
+    done = {record["path"]: _larger(record, asker.names[1]) for record in records}
     chosen: dict[str, set[int]] = {name: set(before) for name, before in done.items() if before}
     for name, number, wanted in zip(names, numbers, taken.tolist(), strict=True):
         if wanted:
@@ -132,7 +142,7 @@ def choose(
 
 def by_large(records: Sequence[Record], asker: CascadeAsker) -> int:
     """How many prompts the large model has answered."""
-    return sum(len(_larger(record, asker.large.name)) for record in records)
+    return sum(len(_larger(record, asker.names[1])) for record in records)
 
 
 def gains_of(records: Sequence[Record]) -> list[float]:

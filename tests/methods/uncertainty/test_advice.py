@@ -54,7 +54,7 @@ def test_every_threshold_counts() -> None:
     assert advise(masks, settings)[0][0].action == "accept"
     assert advise(masks, replace(settings, abstain_below=0.7))[0][0].action == "abstain"
     assert advise(masks, replace(settings, abstain_below=0.7, accept_from=0.6))[0][0].action == "accept"
-    with pytest.raises(ConfigError, match="click_gain lies between 0 and 1, not at 5"):
+    with pytest.raises(ConfigError, match=r"--click-gain\) lies between 0 and 1, not at 5"):
         AdviceSettings(click_gain=5)
 
 

@@ -1,4 +1,4 @@
-"""Calibrators against their slow twins, on known distortions, grouped, saved and read again."""
+"""Calibrators against their slow twins, and on known distortions."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import calibrators as twin
 
-from maskwright.errors import InputError, WeightsError
-from maskwright.methods.uncertainty.calibrators import CalibrationKind, fit_calibrator
-from maskwright.metrics.score_calibration import score_calibration
-from maskwright.models.calibration import (
-    GroupedCalibrator,
+from maskwright.errors import InputError
+from maskwright.methods.uncertainty.calibrators import (
+    CalibrationKind,
     IdentityCalibrator,
     IsotonicCalibrator,
     TemperatureCalibrator,
-    calibrator_from_state,
+    fit_calibrator,
 )
+from maskwright.metrics.score_calibration import score_calibration
 
 # Sixteenths are exact in float32, so that equal knots are equal on both sides.
 share = st.integers(0, 16).map(lambda number: number / 16)
@@ -87,54 +86,6 @@ def test_temperatures_stay_finite_and_positive() -> None:
         values = calibrator(torch.tensor([0.0, 0.5, 1.0]))
         assert values.isfinite().all()
         assert (values.diff() > 0).all()
-
-
-@pytest.mark.parametrize("kinds", ["it-", "--", "t", "i", "iiit-t", ""])
-def test_in_a_group_each_has_its_own(kinds: str) -> None:
-    names: dict[str, CalibrationKind] = {"i": "isotonic", "t": "temperature", "-": "none"}
-    said, truth = distorted(300)
-    parts = [
-        fit_calibrator(names[kind], said[: 20 * number + 2], truth[: 20 * number + 2])
-        for number, kind in enumerate(kinds)
-    ]
-    values_AK = torch.cat([torch.rand(50, len(kinds)), torch.zeros(1, len(kinds)), torch.ones(1, len(kinds))])
-    grouped = GroupedCalibrator(parts)
-    found_AK = grouped(values_AK)
-    assert found_AK.shape == values_AK.shape
-    for number, part in enumerate(parts):
-        torch.testing.assert_close(found_AK[:, number], part(values_AK[:, number]))
-    assert not grouped.state_dict()
-    assert grouped(values_AK[:0]).shape == (0, len(kinds))
-
-
-@pytest.mark.parametrize("kind", ["none", "isotonic", "temperature"])
-def test_a_saved_calibrator_is_the_same(kind: CalibrationKind) -> None:
-    said, truth = distorted(100)
-    calibrator = fit_calibrator(kind, said, truth)
-    again = calibrator_from_state(calibrator.to_state())
-    values = torch.linspace(0, 1, 33)
-    assert type(again) is type(calibrator)
-    assert torch.equal(again(values), calibrator(values))
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        {"knots": [0.0, 1.0]},
-        {"knots": [0.0, 0.5], "heights": [0.0, 1.0]},
-        {"knots": [0.0, 0.5, 0.5, 1.0], "heights": [0.0, 0.1, 0.2, 1.0]},
-        {"knots": [0.0, 1.0], "heights": [0.5, 0.1]},
-        {"knots": [0.0, 1.0], "heights": [0.0, 2.0]},
-        {"knots": [0.0, math.nan, 1.0], "heights": [0.0, 0.5, 1.0]},
-        {"knots": [0.0], "heights": [0.0]},
-        {"temperature": 0.0, "bias": 0.0},
-        {"temperature": [1.0], "bias": [0.0]},
-        {"weight": 1.0},
-    ],
-)
-def test_refuses_a_state_that_is_no_calibration(state: dict[str, object]) -> None:
-    with pytest.raises(WeightsError, match="calibration"):
-        calibrator_from_state({name: torch.tensor(value) for name, value in state.items()})
 
 
 def test_refuses_targets_outside() -> None:

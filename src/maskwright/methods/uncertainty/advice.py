@@ -112,7 +112,7 @@ def _action(values: dict[str, float], settings: AdviceSettings) -> Advice:
         return Advice("accept")
     paying = [
         Advice(action, values[head])
-        for action, head, gain in settings.helpers()
+        for action, head, gain in settings.remedies()
         if values.get(head, -1.0) >= gain
     ]
     if paying:

@@ -1,11 +1,13 @@
-"""Fits the calibrators of heads on masks that no head has learned from.
+"""Calibrators of heads: from what a head says to what it should have said, on masks it has not learned from.
 
-Axes: n masks. Predictions and targets lie in [0, 1]; a gap is passed shifted, as the head says it.
+In use they are the table `UncertaintyHeads.calibration`. Predictions and targets lie in [0, 1]; a gap is
+passed shifted, as the head says it. Axes: n masks, J knots.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -13,21 +15,67 @@ import numpy.typing as npt
 import torch
 from scipy.optimize import isotonic_regression, minimize
 from scipy.special import expit, logit
+from torch import Tensor
 
 from maskwright.errors import InputError
 from maskwright.metrics.ranking import Floats, paired
-from maskwright.models.calibration import (
-    EPSILON,
-    Calibrator,
-    IdentityCalibrator,
-    IsotonicCalibrator,
-    TemperatureCalibrator,
-)
 
 CalibrationKind = Literal["none", "isotonic", "temperature"]
 
 LEAST_SLOPE = 0.01
 """Of the logit, 1 / T: a head that ranks the wrong way round is flattened, not turned round."""
+
+
+EPSILON = 1e-6
+"""Where the logit of a value near 0 or 1 is cut off."""
+
+
+@dataclass(frozen=True, eq=False)
+class IdentityCalibrator:
+    """Leaves values as they are."""
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """The values."""
+        return values
+
+
+@dataclass(frozen=True, eq=False)
+class TemperatureCalibrator:
+    """q = σ(logit(p) / T + b): Platt scaling of a probability, temperature scaling where b is 0.
+
+    Strictly rising, so it never changes an order (Guo et al., ICML 2017).
+
+    Args:
+        temperature: T > 0.
+        bias: b.
+    """
+
+    temperature: float
+    bias: float
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Calibrate values in [0, 1] of any shape."""
+        return torch.sigmoid(torch.logit(values.float(), eps=EPSILON) / self.temperature + self.bias)
+
+
+@dataclass(frozen=True, eq=False)
+class IsotonicCalibrator:
+    """Linear between knots, never falling; values outside [0, 1] are taken as the nearest end.
+
+    Args:
+        knots: (J,) rising strictly from 0 to 1.
+        heights: (J,) in [0, 1], never falling.
+    """
+
+    knots: Floats
+    heights: Floats
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Calibrate values of any shape."""
+        return torch.from_numpy(np.interp(values.numpy(), self.knots, self.heights)).float()
+
+
+Calibrator = IdentityCalibrator | TemperatureCalibrator | IsotonicCalibrator
 
 
 def fit_calibrator(kind: CalibrationKind, predicted: npt.ArrayLike, target: npt.ArrayLike) -> Calibrator:
@@ -60,14 +108,12 @@ def fit_isotonic(predicted: Floats, target: Floats) -> IsotonicCalibrator:
     pooled = isotonic_regression(means, weights=counts)
     starts = pooled.blocks[:-1]
     weights = np.add.reduceat(counts, starts)
-    centres = (np.add.reduceat(counts * knots, starts) / weights).astype(np.float32)
-    # Two knots may be one in float32, and the ends may be knots already.
-    inside = (centres > 0) & (centres < 1) & (np.diff(centres, prepend=np.float32(-1)) > 0)
-    heights = pooled.x[starts].clip(0, 1).astype(np.float32)
+    centres = np.add.reduceat(counts * knots, starts) / weights
+    # The ends may be knots already.
+    inside = (centres > 0) & (centres < 1)
+    heights = pooled.x[starts].clip(0, 1)
     heights = np.concatenate([heights[:1], heights[inside], heights[-1:]])
-    return IsotonicCalibrator(
-        torch.from_numpy(np.pad(centres[inside], 1, constant_values=(0, 1))), torch.from_numpy(heights)
-    )
+    return IsotonicCalibrator(np.pad(centres[inside], 1, constant_values=(0, 1)), heights)
 
 
 def fit_temperature(predicted: Floats, target: Floats) -> TemperatureCalibrator:
@@ -94,9 +140,7 @@ def fit_temperature(predicted: Floats, target: Floats) -> TemperatureCalibrator:
         bounds=[(LEAST_SLOPE, None), (None, None)],
     )
     slope, bias = found.x
-    return TemperatureCalibrator(
-        torch.tensor(1 / slope, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
-    )
+    return TemperatureCalibrator(float(1 / slope), float(bias))
 
 
 def _leave(predicted: Floats, target: Floats) -> IdentityCalibrator:

@@ -24,8 +24,7 @@ import pyarrow as pa
 from maskwright.errors import ConfigError, DatasetError, FileError
 from maskwright.io.files import nearest_name, read_json, shown
 from maskwright.io.token_file import open_tensor
-from maskwright.methods.uncertainty.rows import FEATURE, Column, read_columns, row_schema
-from maskwright.models.mask_features import FEATURES
+from maskwright.methods.uncertainty.rows import Column, read_columns, read_values, row_schema
 from maskwright.types import BoolArray, FloatArray
 
 FORMAT, VERSION = "maskwright-tokens", 1
@@ -200,9 +199,8 @@ class Container:
         As `models.uncertainty.mask_inputs` gives them at prediction.
         """
         index = np.asarray(index_A, np.int64)
-        tokens = self.tokens(index)[:, :, : self.channels].reshape(len(index), -1)
-        features = [self._store.column(FEATURE + name)[self._index[index]] for name in FEATURES]
-        return np.concatenate([tokens, np.stack(features, axis=1).astype(np.float32)], axis=1)
+        tokens = self.tokens(index)[:, :, : self.channels]
+        return read_values(tokens, lambda name: self._store.column(name)[self._index[index]])
 
     def of_models(self, names: Sequence[str]) -> Container:
         """The rows of some of the models.

@@ -111,5 +111,6 @@ def heads_config(rows: Rows, settings: HeadsSettings) -> HeadsConfig:
         hidden=settings.hidden,
         models=tuple((name, known[name]) for name in settings.models or container.models),
         components=components,
+        larger=(container.models[-1], known[container.models[-1]]) if len(known) > 1 else None,
         tokens=0 if components is None else rows.values - len(FEATURES),
     )

@@ -5,7 +5,7 @@ Axes: A rows, P tokens of a mask, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,8 @@ class TokenRows:
         return len(self.tokens)
 
     def inputs(self, channels: int) -> npt.NDArray[np.float32]:
-        """(A, V) all that heads may read (`models.uncertainty.mask_inputs`), of tokens that are so wide."""
-        tokens = self.tokens[:, :, :channels].reshape(len(self), -1)
-        features = [self.columns[FEATURE + name] for name in FEATURES]
-        return np.concatenate([tokens, np.stack(features, axis=1)], axis=1).astype(np.float32)
+        """(A, V) all that heads may read of these rows, whose tokens are so wide."""
+        return read_values(self.tokens[:, :, :channels], self.columns.__getitem__)
 
     def stored_as(self, dtype: npt.DTypeLike) -> TokenRows:
         """The same rows with tokens of another type."""
@@ -92,6 +90,15 @@ class TokenRows:
         schema = row_schema(models)
         arrays = [pa.array(self.columns[field.name], field.type, from_pandas=True) for field in schema]
         return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def read_values(tokens_APC: npt.NDArray[Any], column: Callable[[str], Column]) -> npt.NDArray[np.float32]:
+    """(A, V) float32, P · C numbers and F features, as `models.uncertainty.mask_inputs` gives them."""
+    features = np.stack([column(FEATURE + name) for name in FEATURES], axis=1)
+    values: npt.NDArray[np.float32] = np.concatenate(
+        [tokens_APC.reshape(len(tokens_APC), -1), features], axis=1, dtype=np.float32
+    )
+    return values
 
 
 def joined(parts: Sequence[TokenRows]) -> TokenRows:

@@ -35,9 +35,10 @@ class AdviceSettings:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not 0 <= value <= 1:
-                raise ConfigError(f"{name} lies between 0 and 1, not at {value}.")
+                flag = "--" + name.replace("_", "-")
+                raise ConfigError(f"{name} ({flag}) lies between 0 and 1, not at {value}.")
 
-    def helpers(self) -> Iterator[tuple[Action, str, float]]:
+    def remedies(self) -> Iterator[tuple[Action, str, float]]:
         """What may help a mask, the cheapest first: the action, its head, and the gain from which it pays."""
         yield "larger-model", "model_gap", self.larger_gain
         yield "choose", "task_gap", self.choose_gain
