@@ -4,10 +4,10 @@
         [--repeats 9] [--hidden 64 64] [--published] [--single]
 
 Both sides are one model and one embedding; the prompts are clicks, of which each gets three masks (but with
---single), so that the heads have most to do beside the least decoding. Time is CPU time, which other programs
-on the machine disturb least; the ratio is the median of those of the pairs, with their quartiles. `heads alone`
-is the time of the heads' own part over that of decoding, which the noise of two decodings does not blur. The
-heads' weights are random, for their time does not depend on them.
+--single), so that the heads have most to do beside the least decoding. Time is CPU time, which other
+programs on the machine disturb least; the ratio is the median of those of the pairs, with their quartiles.
+`heads alone` is the time of the heads' own part over that of decoding, which the noise of two decodings
+does not blur. The heads' weights are random, for their time does not depend on them.
 """
 
 from __future__ import annotations
