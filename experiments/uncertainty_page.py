@@ -43,9 +43,9 @@ VERDICT = """## Verdict
 "Ahead" where the interval of the head's figure minus that of the model's own score, or of the mask's entropy,
 lies above 0, "behind" where it lies below, a dash where the two cannot be told apart. By this the quality
 head is what the package relies on: `segment --larger` goes by it and not by the model gap, whose head is no
-better than chance for boxes. On BSDS500, where nano-small is nearly as good as nano, neither finds the images
-that gain ("The cascade"). The gaps are told, for what this table says of them. Three sequences of DAVIS, in
-each of which all frames are alike, tell little of anything.
+better than chance for boxes. For clicks on BSDS500 it is better than chance, and the quality is not ("The
+cascade"); nano-small is nearly as good as nano there. The gaps are told, for what this table says of them.
+Three sequences of DAVIS, in each of which all frames are alike, tell little of anything.
 """
 SMALL = 120
 """Settings with no more masks have no verdict."""
