@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +22,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import seconds
 from transformers.models.sam2 import Sam2Config, Sam2Model
 
 from maskwright.io.token_file import open_tensor, tensor_writer
@@ -104,16 +103,6 @@ def _prompts(points_NQ2: np.ndarray) -> Prompts:
     return Prompts(torch.from_numpy(points_NQ2), torch.ones(points_NQ2.shape[:2], dtype=torch.long))
 
 
-def seconds(run: Callable[[], object], repeats: int = 2) -> float:
-    """CPU seconds of the faster of some runs."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def batches(tokens: np.ndarray, order: np.ndarray) -> None:
     """What training takes of a container, without the training."""
     for rows in order:
@@ -160,7 +149,7 @@ def main() -> None:
         torch.manual_seed(0)
         segmenter = model_of(name)
         before, asked, whole = (
-            seconds(partial(run, segmenter, samples, given.augs)) for run in (one_by_one, batched, ours)
+            seconds(partial(run, segmenter, samples, given.augs), 2) for run in (one_by_one, batched, ours)
         )
         cells = [f"{asked:.2f} s", f"{before / asked:.2f}", f"{whole:.2f} s", f"{before / whole:.2f}"]
         table.add_row(name, f"{before:.2f} s", *cells)

@@ -11,14 +11,13 @@ leaves the decoding alone. Time is CPU time, which other programs on the machine
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import seconds
 from torch import Tensor
 
 from maskwright.losses.masks import dice, focal
@@ -62,16 +61,6 @@ def _sized(scales_Shw: Tensor, embedding: Embedding, mask: BoolArray, small: boo
     return embedding.geometry.to_image(scales_Shw).flatten(1), torch.from_numpy(mask).flatten()[None]
 
 
-def seconds(run: Callable[[], None], repeats: int = 3) -> float:
-    """CPU seconds of the fastest of some runs."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        run()
-        times.append(time.process_time() - start)
-    return min(times)
-
-
 def main() -> None:
     """Measure, and print a table of ratios."""
     parser = argparse.ArgumentParser(
@@ -91,7 +80,7 @@ def main() -> None:
         torch.manual_seed(0)
         segmenter = Segmenter(fresh_model(name), name)
         task = segmenter, segmenter.embed(photo), mask
-        fitted = seconds(partial(ours, *task))
+        fitted = seconds(partial(ours, *task), 3)
         row = [name, f"{fitted:.3f} s"]
         for small in (False, True):
             looped = seconds(partial(loop, *task, given.decodings, small), 1) * STEPS / given.decodings

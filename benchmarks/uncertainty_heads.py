@@ -13,13 +13,12 @@ does not blur. The heads' weights are random, for their time does not depend on 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from timing import seconds
 
 import maskwright
 from maskwright.models.mask_features import FEATURES
@@ -64,13 +63,6 @@ def clicks(count: int, embedding: Embedding) -> Prompts:
     height, width = embedding.geometry.size
     points = torch.rand(count, 1, 2, generator=torch.Generator().manual_seed(0))
     return Prompts(points * torch.tensor([width, height]), torch.ones(count, 1, dtype=torch.long))
-
-
-def seconds(run: Callable[[], object]) -> float:
-    """CPU seconds of a run."""
-    start = time.process_time()
-    run()
-    return time.process_time() - start
 
 
 def measure(
