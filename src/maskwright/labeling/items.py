@@ -13,6 +13,7 @@ from maskwright.data.registry import open_dataset, parse_spec
 from maskwright.errors import ConfigError, DatasetError, FileError
 from maskwright.io.files import require_file, shown
 from maskwright.labeling.plan import PlannedImage
+from maskwright.methods.evaluate import spread
 from maskwright.types import Sample
 
 
@@ -102,7 +103,6 @@ class Items:
 
 def _chosen(dataset: Dataset, choice: ItemChoice) -> Dataset:
     places = range(0, len(dataset), choice.every)
-    if choice.limit is None or choice.limit >= len(places):
-        return dataset if choice.every == 1 else Subset(dataset, places)
-    step = len(places) / choice.limit
-    return Subset(dataset, [places[int(k * step)] for k in range(choice.limit)])
+    if choice.limit is None and choice.every == 1:
+        return dataset
+    return Subset(dataset, [places[k] for k in spread(len(places), choice.limit)])

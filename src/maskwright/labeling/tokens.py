@@ -105,15 +105,11 @@ class TokenWorker:
     def record(self, shard_images: int) -> dict[str, Any]:
         """All that decides the rows; the models must be prepared."""
         from maskwright.methods.uncertainty.answers import token_shape
+        from maskwright.methods.uncertainty.container import Model
         from maskwright.methods.uncertainty.extract import common_tokens
 
         models = [
-            {
-                "name": each.name,
-                "digest": each.digest,
-                "family": each.model.family,
-                "channels": token_shape(each.model)[1],
-            }
+            asdict(Model(each.name, each.digest, each.model.family, token_shape(each.model)[1]))
             for each in self.segmenters
         ]
         count, channels = common_tokens(self.segmenters)
