@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from maskwright.cli.common import Common, Session, parse, run
-from maskwright.errors import ConfigError, DatasetError
+from maskwright.errors import ConfigError, DatasetError, FileError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,9 +105,12 @@ def _open(text: str) -> Dataset:
     """A folder of ours by what is in it, or any dataset by its kind."""
     from maskwright.data.kinds import KINDS
     from maskwright.data.registry import open_dataset
+    from maskwright.io.files import nearest_name
 
     folder = Path(text).expanduser()
     if not folder.is_dir():
+        if ":" not in text:
+            raise FileError(f"{text} does not exist.{nearest_name(folder)}")
         return open_dataset(text)
     for name, kind in _MARKS.items():
         if (folder / name).is_file():
