@@ -48,7 +48,13 @@ def find_borders(labels: Labels, levels: ByteArray) -> Borders:
     """
     assert labels.shape == levels.shape
     assert levels.dtype == np.uint8, levels.dtype
-    return Borders(*_find(np.ascontiguousarray(labels), np.ascontiguousarray(levels)))
+    labels, levels = np.ascontiguousarray(labels), np.ascontiguousarray(levels)
+    most = _count_steps(labels)
+    keys = new_table(most)
+    pairs = np.empty((most, 2), np.int32)
+    lengths, sums = np.empty(most, np.int64), np.empty(most, np.int64)
+    count = _find(labels, levels, keys, np.empty_like(keys), pairs, lengths, sums)
+    return Borders(pairs[:count].copy(), lengths[:count].copy(), sums[:count].copy())
 
 
 def draw_borders(labels: Labels) -> BoolArray:
@@ -57,6 +63,11 @@ def draw_borders(labels: Labels) -> BoolArray:
     lines[:, :-1] = labels[:, :-1] != labels[:, 1:]
     lines[:-1] |= labels[:-1] != labels[1:]
     return lines
+
+
+def new_table(most: int) -> Counts:
+    """An empty hash table for that many keys at most, no more than half full: 2^n slots of -1."""
+    return np.full(1 << max((2 * most - 1).bit_length(), 1), -1, np.int64)
 
 
 @compiled
@@ -77,22 +88,30 @@ def key_of(one: int, other: int) -> int:
 
 
 @compiled
-def _find(labels: Labels, levels: ByteArray) -> tuple[Labels, Counts, Counts]:
+def _count_steps(labels: Labels) -> int:
+    """The number of pairs of neighbouring pixels with different labels."""
     height, width = labels.shape
-    pairs_of_pixels = 0
+    steps = 0
     for y in range(height):
         for x in range(width):
-            pairs_of_pixels += x + 1 < width and labels[y, x] != labels[y, x + 1]
-            pairs_of_pixels += y + 1 < height and labels[y, x] != labels[y + 1, x]
-    size = 16
-    while size < 2 * pairs_of_pixels:
-        size *= 2
-    keys = np.full(size, -1, np.int64)
-    numbers = np.empty(size, np.int32)
-    lengths = np.empty(pairs_of_pixels, np.int64)
-    sums = np.empty(pairs_of_pixels, np.int64)
-    pairs = np.empty((pairs_of_pixels, 2), np.int32)
-    count, last_key, last = 0, -1, 0
+            steps += x + 1 < width and labels[y, x] != labels[y, x + 1]
+            steps += y + 1 < height and labels[y, x] != labels[y + 1, x]
+    return steps
+
+
+@compiled
+def _find(
+    labels: Labels,
+    levels: ByteArray,
+    keys: Counts,
+    numbers: Counts,
+    pairs: Labels,
+    lengths: Counts,
+    sums: Counts,
+) -> int:
+    """Fill in the borders, and give their number; `keys` is an empty table, and `numbers` what it finds."""
+    height, width = labels.shape
+    count, last_key, last = 0, -1, -1
     for y in range(height):
         for x in range(width):
             for down in range(2):
@@ -111,4 +130,4 @@ def _find(labels: Labels, levels: ByteArray) -> tuple[Labels, Counts, Counts]:
                     last_key, last = key, numbers[slot]
                 lengths[last] += 1
                 sums[last] += max(levels[y, x], levels[j, i])
-    return pairs[:count].copy(), lengths[:count].copy(), sums[:count].copy()
+    return count

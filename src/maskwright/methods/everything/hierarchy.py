@@ -96,7 +96,13 @@ class Hierarchy:
         A pixel's value is the level at which it and its right and lower neighbours are all of one segment, 0
         where they are from the start: `ultrametric() > level` is the boundary of the partition at that level.
         """
-        return _contours(self.fine.labels, self.merges.pairs, self.merges.strengths)
+        regions = self.fine.count
+        # The same tree, but the smaller side joins the larger: no path is longer than log2 of the regions.
+        parents, times = np.arange(regions), np.full(regions, regions)
+        _grow_forest(self.merges.pairs, parents, times, np.arange(regions), np.ones(regions, np.int64))
+        contours = np.zeros(self.fine.size, np.float32)
+        _draw(self.fine.labels, parents, times, self.levels, contours)
+        return contours
 
     def save(self, path: Path) -> None:
         """Write the tree as .npz: `labels`, `pairs` and `strengths`, plain arrays; atomically.
@@ -169,27 +175,20 @@ def _check(pairs: Labels, strengths: FloatArray, regions: int) -> None:
 
 
 @compiled
-def _contours(labels: Labels, pairs: Labels, strengths: FloatArray) -> FloatArray:
+def _draw(labels: Labels, parents: Counts, times: Counts, levels: FloatArray, contours: FloatArray) -> None:
     height, width = labels.shape
-    parents, times = _forest(pairs, len(pairs) + 1)
-    contours = np.zeros((height, width), np.float32)
     for y in range(height):
         for x in range(width):
             for down in range(2):
                 j, i = y + down, x + 1 - down
                 if j < height and i < width and labels[j, i] != labels[y, x]:
                     time = _meeting(parents, times, labels[y, x] - 1, labels[j, i] - 1)
-                    contours[y, x] = max(contours[y, x], strengths[time])
-    return contours
+                    contours[y, x] = max(contours[y, x], levels[time])
 
 
 @compiled
-def _forest(pairs: Labels, regions: int) -> tuple[Counts, Counts]:
-    """The same merges, but the smaller side joins the larger: no path is longer than log2 of the regions."""
-    parents = np.arange(regions)
-    times = np.full(regions, regions)
-    sizes = np.ones(regions, np.int64)
-    tops = np.arange(regions)
+def _grow_forest(pairs: Labels, parents: Counts, times: Counts, tops: Counts, sizes: Counts) -> None:
+    """Write each region's parent, and which merge brought it there; `tops` are the roots by our numbers."""
     for k in range(len(pairs)):
         kept, gone = tops[pairs[k, 0]], tops[pairs[k, 1]]
         if sizes[kept] < sizes[gone]:
@@ -197,7 +196,6 @@ def _forest(pairs: Labels, regions: int) -> tuple[Counts, Counts]:
         parents[gone], times[gone] = kept, k
         sizes[kept] += sizes[gone]
         tops[pairs[k, 0]] = kept
-    return parents, times
 
 
 @compiled

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maskwright.compiled import compiled
-from maskwright.methods.everything.borders import Borders, Counts, Values, key_of, slot_of
+from maskwright.methods.everything.borders import Borders, Counts, Values, key_of, new_table, slot_of
 from maskwright.methods.everything.heap import pop, push
 from maskwright.methods.everything.watershed import Labels
 from maskwright.types import BoolArray, FloatArray
@@ -52,22 +52,25 @@ def merge(borders: Borders, areas: Counts, *, min_area: int = 0, count: int = 1)
         count: regions that may remain, at least 1.
     """
     assert count >= 1
-    ends = borders.pairs - np.int32(1)
-    return Merges(*_merge(ends, borders.lengths.copy(), borders.sums.copy(), areas.copy(), min_area, count))
+    graph = _Graph.of(borders, areas, min_area)
+    pairs = np.empty((len(areas) - 1, 2), np.int32)
+    strengths = np.empty(len(areas) - 1, np.float32)
+    done = _merge(graph, pairs, strengths, count)
+    return Merges(pairs[:done].copy(), strengths[:done].copy())
 
 
 def roots(merges: Merges, regions: int, done: int) -> Labels:
     """For each of N regions, from 0, which one stands for it after the first `done` merges."""
-    return _roots(merges.pairs, regions, done)
+    result = np.arange(regions, dtype=np.int32)
+    _find_roots(merges.pairs[:done], result)
+    return result
 
 
 @compiled
-def _roots(pairs: Labels, regions: int, done: int) -> Labels:
-    result = np.arange(regions).astype(np.int32)
+def _find_roots(pairs: Labels, result: Labels) -> None:
     # Backwards: what a region joins has then found its own root already.
-    for k in range(done - 1, -1, -1):
+    for k in range(len(pairs) - 1, -1, -1):
         result[pairs[k, 1]] = result[pairs[k, 0]]
-    return result
 
 
 class _Graph(NamedTuple):
@@ -91,63 +94,59 @@ class _Graph(NamedTuple):
     ranks: Values
     heap: Counts
 
+    @classmethod
+    def of(cls, borders: Borders, areas: Counts, min_area: int) -> _Graph:
+        """The graph before anything merges; its lists, table and heap are empty."""
+        regions, count = len(areas), len(borders.pairs)
+        return cls(
+            ends=borders.pairs - np.int32(1),
+            lengths=borders.lengths.copy(),
+            sums=borders.sums.copy(),
+            areas=areas.copy(),
+            min_area=min_area,
+            alive=np.ones(count, np.bool_),
+            head=np.full(regions, -1, np.int64),
+            after=np.empty(2 * count, np.int64),
+            ahead=np.empty(2 * count, np.int64),
+            degree=np.zeros(regions, np.int64),
+            keys=new_table(count),
+            numbers=np.empty_like(new_table(count)),
+            ranks=np.empty(2 * count, np.float64),
+            heap=np.empty(2 * count, np.int64),
+        )
+
 
 @compiled
-def _merge(
-    ends: Labels, lengths: Counts, sums: Counts, areas: Counts, min_area: int, count: int
-) -> tuple[Labels, FloatArray]:
-    regions, borders = len(areas), len(ends)
-    size = 16
-    while size < 2 * borders:
-        size *= 2
-    graph = _Graph(
-        ends,
-        lengths,
-        sums,
-        areas,
-        min_area,
-        np.ones(borders, np.bool_),
-        np.full(regions, -1, np.int64),
-        np.empty(2 * borders, np.int64),
-        np.empty(2 * borders, np.int64),
-        np.zeros(regions, np.int64),
-        np.full(size, -1, np.int64),
-        np.empty(size, np.int64),
-        np.empty(2 * borders, np.float64),
-        np.empty(2 * borders, np.int64),
-    )
-    waiting = 0
-    for e in range(borders):
+def _merge(graph: _Graph, pairs: Labels, strengths: FloatArray, count: int) -> int:
+    """Merge, write down what, and give the number of merges."""
+    waiting = len(graph.ends)
+    for e in range(waiting):
         for side in range(2):
-            _link(graph, 2 * e + side, ends[e, side])
+            _link(graph, 2 * e + side, graph.ends[e, side])
         _note(graph, e)
-        waiting = push(graph.ranks, graph.heap, waiting, _rank(graph, e), e)
+        push(graph.ranks, graph.heap, e, _rank(graph, e), e)
 
-    pairs = np.empty((max(regions - 1, 0), 2), np.int32)
-    strengths = np.empty(max(regions - 1, 0), np.float32)
-    done = 0
+    regions, done = len(graph.areas), 0
     while waiting:
         rank, e = graph.ranks[0], graph.heap[0]
         waiting = pop(graph.ranks, graph.heap, waiting)
-        if not graph.alive[e]:
-            continue
         now = _rank(graph, e)
-        if now != rank:
+        if not graph.alive[e] or now != rank:
             # Its regions are no longer small. When its strength has changed, it waits elsewhere, too.
-            if rank < 0 <= now:
+            if graph.alive[e] and rank < 0 <= now:
                 waiting = push(graph.ranks, graph.heap, waiting, now, e)
             continue
         if rank >= 0 and regions - done <= count:
             break
-        kept, gone = ends[e, 0], ends[e, 1]
+        kept, gone = graph.ends[e, 0], graph.ends[e, 1]
         if graph.degree[kept] < graph.degree[gone]:
             kept, gone = gone, kept
         pairs[done, 0], pairs[done, 1] = kept, gone
-        strengths[done] = sums[e] / (255.0 * lengths[e])
+        strengths[done] = now if now >= 0 else now + _FIRST
         done += 1
-        areas[kept] += areas[gone]
+        graph.areas[kept] += graph.areas[gone]
         waiting = _join(graph, kept, gone, waiting)
-    return pairs[:done].copy(), strengths[:done].copy()
+    return done
 
 
 @compiled

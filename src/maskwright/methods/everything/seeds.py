@@ -11,7 +11,7 @@ import numpy as np
 
 from maskwright.compiled import compiled
 from maskwright.errors import InputError
-from maskwright.methods.everything.watershed import Labels
+from maskwright.methods.everything.watershed import Counts, Labels
 from maskwright.types import BoolArray, ByteArray, FloatArray, check_shape
 
 
@@ -81,7 +81,9 @@ def minima(levels: ByteArray) -> Labels:
     """
     assert levels.dtype == np.uint8, levels.dtype
     # Valleys do not touch: of two that did, one were lower, or both were one.
-    return connected(_valleys(np.ascontiguousarray(levels)))
+    valleys = np.ones(levels.shape, np.bool_)
+    _leave_valleys(np.ascontiguousarray(levels), valleys, np.empty(levels.size, np.int64))
+    return connected(valleys)
 
 
 def connected(mask: BoolArray) -> Labels:
@@ -91,27 +93,24 @@ def connected(mask: BoolArray) -> Labels:
 
 
 @compiled
-def _valleys(levels: ByteArray) -> BoolArray:
+def _leave_valleys(levels: ByteArray, valley: BoolArray, stack: Counts) -> None:
+    """Take from the valleys what flows down from there: a pixel and all of its level connected to it."""
     height, width = levels.shape
-    valley = np.ones((height, width), np.bool_)
-    stack = np.empty(height * width, np.int64)
     for y in range(height):
         for x in range(width):
-            # What flows down from here: the pixel itself, and all of its level that are connected to it.
             if not valley[y, x] or not _has_lower(levels, y, x):
                 continue
             valley[y, x] = False
             stack[0], size = y * width + x, 1
             while size:
                 size -= 1
-                b, a = divmod(stack[size], width)
+                b, a = stack[size] // width, stack[size] % width
                 for down, right in ((-1, 0), (0, -1), (0, 1), (1, 0)):
                     j, i = b + down, a + right
                     if 0 <= j < height and 0 <= i < width and valley[j, i] and levels[j, i] == levels[b, a]:
                         valley[j, i] = False
                         stack[size] = j * width + i
                         size += 1
-    return valley
 
 
 @compiled

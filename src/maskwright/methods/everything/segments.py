@@ -65,13 +65,13 @@ class Segments:
         if labels.min() < 0 or labels.max() > labels.size:
             labels = np.unique(labels, return_inverse=True)[1].reshape(labels.shape)
         numbers: Labels = np.ascontiguousarray(labels, np.int32)
-        return cls(_looked_up(numbers, _ranks(np.bincount(numbers.ravel()))))
+        return cls(_renamed(numbers, _ranks(np.bincount(numbers.ravel()))))
 
     def joined(self, regions: Labels) -> Segments:
         """The coarser partition where segment k + 1 is part of region `regions[k]`, (N,) int32 from 0."""
         areas = np.bincount(regions, self.areas).astype(np.int64)
         names = np.concatenate([[0], _ranks(areas)[regions]]).astype(np.int32)
-        return Segments(_looked_up(self.labels, names))
+        return Segments(_renamed(self.labels, names))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -95,7 +95,11 @@ class Segments:
 
     @cached_property
     def _measures(self) -> tuple[Counts, Counts]:
-        return _measure(np.ascontiguousarray(self.labels), int(self.labels.max()))
+        count = int(self.labels.max())
+        areas, boxes = np.zeros(count, np.int64), np.zeros((count, 4), np.int64)
+        boxes[:, :2] = max(self.size)
+        _measure(np.ascontiguousarray(self.labels), areas, boxes)
+        return areas, boxes
 
     def rles(self) -> tuple[RLE, ...]:
         """The N masks as COCO run lengths, made straight from the label map."""
@@ -177,23 +181,23 @@ def _ranks(areas: Counts) -> Labels:
     return ranks
 
 
-@compiled
-def _looked_up(labels: Labels, names: Labels) -> Labels:
+def _renamed(labels: Labels, names: Labels) -> Labels:
     result = np.empty_like(labels)
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            result[y, x] = names[labels[y, x]]
+    _look_up(labels, names, result)
     return result
 
 
 @compiled
-def _measure(labels: Labels, count: int) -> tuple[Counts, Counts]:
-    """Areas and boxes of labels 1…count."""
+def _look_up(labels: Labels, names: Labels, result: Labels) -> None:
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            result[y, x] = names[labels[y, x]]
+
+
+@compiled
+def _measure(labels: Labels, areas: Counts, boxes: Counts) -> None:
+    """Add up areas, run by run, and widen boxes, which begin as (far, far, 0, 0)."""
     height, width = labels.shape
-    areas = np.zeros(count, np.int64)
-    boxes = np.zeros((count, 4), np.int64)
-    boxes[:, 0] = width
-    boxes[:, 1] = height
     for y in range(height):
         start = 0
         for x in range(1, width + 1):
@@ -206,4 +210,3 @@ def _measure(labels: Labels, count: int) -> tuple[Counts, Counts]:
             boxes[k, 2] = max(boxes[k, 2], x)
             boxes[k, 3] = y + 1
             start = x
-    return areas, boxes

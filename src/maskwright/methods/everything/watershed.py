@@ -21,6 +21,7 @@ from maskwright.errors import InputError
 from maskwright.types import ByteArray, check_shape
 
 Labels = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.int64]
 
 LEVELS = 256
 STRIP = 64
@@ -48,63 +49,47 @@ def watershed(levels: ByteArray, markers: Labels) -> Labels:
     return _watershed(np.ascontiguousarray(levels), np.ascontiguousarray(markers))
 
 
-@compiled
 def _watershed(levels: ByteArray, markers: Labels) -> Labels:
     height, width = levels.shape
     # A frame of one pixel saves asking for the image's end. The state of a pixel is its label, or its level
     # minus 256 while it has none; the frame's 0 is neither a label nor negative, so nothing spreads there.
-    stride = width + 2
-    state = np.empty((height + 2) * stride, np.int32)
-    waiting = _fill(state, levels, markers)
-    left = waiting.sum()
-    front = _front(state, height, width)
-    for p in front:
-        waiting[levels[p // stride - 1, p % stride - 1]] += 1
-    queue = np.empty(waiting.sum(), np.int32)
-    first = np.zeros(LEVELS + 1, np.int64)
-    first[1:] = np.cumsum(waiting)
-    last = first[:-1].copy()
-    for p in front:
-        level = levels[p // stride - 1, p % stride - 1]
-        queue[last[level]] = p
-        last[level] += 1
-    _flood(state, queue, first, last, stride, left)
+    state = np.empty((height + 2, width + 2), np.int32)
+    state[[0, -1]] = 0
+    state[:, [0, -1]] = 0
+    unmarked = np.zeros(LEVELS, np.int64)
+    _fill(state, levels, markers, unmarked)
+    found = np.empty(height * width, np.int32)
+    front = np.zeros(LEVELS, np.int64)
+    count = _find_front(state.ravel(), levels, found, front)
+    # Where each level's part of the queue begins, and how far it is filled.
+    first = np.cumsum(unmarked + front) - unmarked - front
+    last = first.copy()
+    queue = np.empty(int(unmarked.sum()) + count, np.int32)
+    _enqueue(queue, last, found[:count], levels)
+    _flood(state.ravel(), queue, first, last, width + 2, int(unmarked.sum()))
     labels = np.empty((height, width), np.int32)
-    for y in range(height):
-        row = state[(y + 1) * stride + 1 : (y + 1) * stride + 1 + width]
-        for x in range(width):
-            labels[y, x] = max(row[x], 0)
+    np.maximum(state[1:-1, 1:-1], 0, out=labels)
     return labels
 
 
 @compiled
-def _fill(state: Labels, levels: ByteArray, markers: Labels) -> npt.NDArray[np.int64]:
-    """Write the state of all pixels; give the number of unmarked ones at each level."""
-    height, width = levels.shape
-    stride = width + 2
-    counts = np.zeros(LEVELS, np.int64)
-    state[:stride] = 0
-    state[-stride:] = 0
-    for y in range(height):
-        row = state[(y + 1) * stride : (y + 2) * stride]
-        row[0] = 0
-        row[-1] = 0
-        for x in range(width):
-            marker = markers[y, x]
-            if marker > 0:
-                row[x + 1] = marker
+def _fill(state: Labels, levels: ByteArray, markers: Labels, unmarked: Counts) -> None:
+    """Write the state of all pixels, and count the unmarked ones at each level."""
+    for y in range(levels.shape[0]):
+        for x in range(levels.shape[1]):
+            if markers[y, x] > 0:
+                state[y + 1, x + 1] = markers[y, x]
             else:
-                row[x + 1] = np.int32(levels[y, x]) - LEVELS
-                counts[levels[y, x]] += 1
-    return counts
+                state[y + 1, x + 1] = np.int32(levels[y, x]) - LEVELS
+                unmarked[levels[y, x]] += 1
 
 
 @compiled
-def _front(state: Labels, height: int, width: int) -> Labels:
-    """The marked pixels that have an unmarked neighbour, row by row."""
+def _find_front(state: Labels, levels: ByteArray, found: Labels, counts: Counts) -> int:
+    """Write down, row by row, the marked pixels with an unmarked neighbour, and count them at each level."""
+    height, width = levels.shape
     stride = width + 2
-    found = np.empty(height * width, np.int32)
-    count = 0
+    total = 0
     for y in range(1, height + 1):
         for start in range(y * stride + 1, (y + 1) * stride - 1, STRIP):
             end = min(start + STRIP, (y + 1) * stride - 1)
@@ -114,34 +99,36 @@ def _front(state: Labels, height: int, width: int) -> Labels:
                 # The sign of the four together is negative if one of them is.
                 around = state[p - stride] | state[p - 1] | state[p + 1] | state[p + stride]
                 if state[p] > 0 and around < 0:
-                    found[count] = p
-                    count += 1
-    return found[:count]
+                    found[total] = p
+                    total += 1
+                    counts[levels[y - 1, p - y * stride - 1]] += 1
+    return total
 
 
 @compiled
 def _any_unmarked(state: Labels, start: int, end: int, stride: int) -> bool:
-    """Whether a strip of pixels, or the neighbours of one, may hold an unmarked one; 16 are read at once."""
+    """Whether a strip of pixels, or a neighbour of one, is unmarked; many are read at once."""
     signs = state[start - 1] | state[end]
-    above, here, below = (
-        state[start - stride : end - stride],
-        state[start:end],
-        state[start + stride : end + stride],
-    )
+    above = state[start - stride : end - stride]
+    here = state[start:end]
+    below = state[start + stride : end + stride]
     for x in range(len(here)):
         signs |= above[x] | here[x] | below[x]
     return bool(signs < 0)
 
 
 @compiled
-def _flood(
-    state: Labels,
-    queue: Labels,
-    first: npt.NDArray[np.int64],
-    last: npt.NDArray[np.int64],
-    stride: int,
-    left: int,
-) -> None:
+def _enqueue(queue: Labels, last: Counts, pixels: Labels, levels: ByteArray) -> None:
+    """Let pixels wait, each at its level, in their order."""
+    stride = levels.shape[1] + 2
+    for p in pixels:
+        level = levels[p // stride - 1, p % stride - 1]
+        queue[last[level]] = p
+        last[level] += 1
+
+
+@compiled
+def _flood(state: Labels, queue: Labels, first: Counts, last: Counts, stride: int, left: int) -> None:
     """Let the basins grow until no unmarked pixel is `left`; `queue[first[l]:last[l]]` wait at level l."""
     level = 0
     while left > 0:
