@@ -22,6 +22,7 @@ from maskwright.types import ByteArray, check_shape
 
 Labels = npt.NDArray[np.int32]
 Counts = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint32]
 
 LEVELS = 256
 STRIP = 64
@@ -58,15 +59,16 @@ def _watershed(levels: ByteArray, markers: Labels) -> Labels:
     state[:, [0, -1]] = 0
     unmarked = np.zeros(LEVELS, np.int64)
     _fill(state, levels, markers, unmarked)
-    found = np.empty(height * width, np.int32)
+    found = np.empty(height * width, np.uint32)
     front = np.zeros(LEVELS, np.int64)
     count = _find_front(state.ravel(), levels, found, front)
     # Where each level's part of the queue begins, and how far it is filled.
-    first = np.cumsum(unmarked + front) - unmarked - front
+    first = (np.cumsum(unmarked + front) - unmarked - front).astype(np.uint32)
     last = first.copy()
-    queue = np.empty(int(unmarked.sum()) + count, np.int32)
+    left = int(unmarked.sum())
+    queue = np.empty(left + count, np.uint32)
     _enqueue(queue, last, found[:count], levels)
-    _flood(state.ravel(), queue, first, last, width + 2, int(unmarked.sum()))
+    _flood(state.ravel(), queue, first, last, np.uint32(width + 2), left)
     labels = np.empty((height, width), np.int32)
     np.maximum(state[1:-1, 1:-1], 0, out=labels)
     return labels
@@ -85,7 +87,7 @@ def _fill(state: Labels, levels: ByteArray, markers: Labels, unmarked: Counts) -
 
 
 @compiled
-def _find_front(state: Labels, levels: ByteArray, found: Labels, counts: Counts) -> int:
+def _find_front(state: Labels, levels: ByteArray, found: Pixels, counts: Counts) -> int:
     """Write down, row by row, the marked pixels with an unmarked neighbour, and count them at each level."""
     height, width = levels.shape
     stride = width + 2
@@ -118,7 +120,7 @@ def _any_unmarked(state: Labels, start: int, end: int, stride: int) -> bool:
 
 
 @compiled
-def _enqueue(queue: Labels, last: Counts, pixels: Labels, levels: ByteArray) -> None:
+def _enqueue(queue: Pixels, last: Pixels, pixels: Pixels, levels: ByteArray) -> None:
     """Let pixels wait, each at its level, in their order."""
     stride = levels.shape[1] + 2
     for p in pixels:
@@ -128,22 +130,30 @@ def _enqueue(queue: Labels, last: Counts, pixels: Labels, levels: ByteArray) -> 
 
 
 @compiled
-def _flood(state: Labels, queue: Labels, first: Counts, last: Counts, stride: int, left: int) -> None:
-    """Let the basins grow until no unmarked pixel is `left`; `queue[first[l]:last[l]]` wait at level l."""
+def _flood(state: Labels, queue: Pixels, first: Pixels, last: Pixels, stride: np.uint32, left: int) -> None:
+    """Let the basins grow until no unmarked pixel is `left`; `queue[first[l]:last[l]]` wait at level l.
+
+    Indices are unsigned: of signed ones, each access would first ask whether it counts from the end.
+    """
+    one = np.uint32(1)
     level = 0
     while left > 0:
         while level < LEVELS and first[level] == last[level]:
             level += 1
         if level == LEVELS:  # there was no marker at all
             return
-        p = queue[first[level]]
-        first[level] += 1
-        label = state[p]
-        for q in (p - stride, p - 1, p + 1, p + stride):
-            if state[q] < 0:
-                its_level = state[q] + LEVELS
-                state[q] = label
-                queue[last[its_level]] = q
-                last[its_level] += 1
-                left -= 1
-                level = min(level, its_level)
+        lowest, head = level, first[level]
+        while lowest == level and head != last[level] and left > 0:
+            p = queue[head]
+            head += one
+            label = state[p]
+            for q in (p - stride, p - one, p + one, p + stride):
+                if state[q] < 0:
+                    its_level = np.uint8(state[q] + LEVELS)
+                    state[q] = label
+                    queue[last[its_level]] = q
+                    last[its_level] += one
+                    lowest = min(lowest, int(its_level))
+                    left -= 1
+        first[level] = head
+        level = lowest
