@@ -124,11 +124,12 @@ def in_chunks(
             continue
         # Outside the handler, so that the failed call's tensors are no longer held by the traceback.
         chunk = len(part) // 2
-        _free_cache()
+        free_cache()
         on_shrink(chunk)
     return results
 
 
-def _free_cache() -> None:
+def free_cache() -> None:
+    """Give memory that torch keeps for reuse back to the GPU."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

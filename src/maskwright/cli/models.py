@@ -112,16 +112,18 @@ def list_models(options: List, session: Session) -> None:
     from maskwright.models.hub import NAMED, local_file
     from maskwright.models.registry import heads_file
 
-    table = Table("name", "family", "parameters", "licence", "heads", "on this machine", box=None)
+    columns = ("name", "task", "family", "parameters", "licence", "heads", "on this machine")
+    table = Table(*columns, box=None)
     rows = []
     for name, model in NAMED.items():
         path, heads = local_file(name), heads_file(name)
         count = f"{model.parameters / 1e6:.1f} M" if model.parameters else "–"
         here = str(path) if path else "no"
-        table.add_row(name, model.family, count, model.licence, "yes" if heads else "no", here)
+        table.add_row(name, model.task, model.family, count, model.licence, "yes" if heads else "no", here)
         rows.append(
             {
                 "name": name,
+                "task": model.task,
                 "family": model.family,
                 "parameters": model.parameters,
                 "licence": model.licence,

@@ -9,6 +9,7 @@ A layout is recognised by the keys in the file, never by its name:
 | MobileSAM, Light HQ-SAM | as SAM and SAM-HQ, with `image_encoder.patch_embed.seq.` |
 | Meta SAM 2 / 2.1 | `image_encoder.trunk.` `sam_mask_decoder.` and memory modules, which are dropped |
 | SAM decoder, SAM-HQ training file, HQ layers only | no prefix; they go on a base model |
+| SegFormer of transformers | `decode_head.linear_fuse.`; the folder's `config.json` is not needed |
 | transformers folder | `config.json` beside safetensors, shards or `pytorch_model.bin` |
 | our own | safetensors metadata with format "maskwright", family and config; a `part` alone goes on a base |
 """
@@ -29,7 +30,14 @@ from maskwright.io.weights import Weights, read_metadata, read_model_json, read_
 from maskwright.models import keys
 from maskwright.models.configs import check_config, check_value
 from maskwright.models.parts import HQ_OF, PART_NAMES, on_base, plain_family
-from maskwright.models.sizes import Tensors, early_width, mobile_sam_config, sam2_config, sam_config
+from maskwright.models.sizes import (
+    Tensors,
+    early_width,
+    mobile_sam_config,
+    sam2_config,
+    sam_config,
+    segformer_config,
+)
 from maskwright.models.task_prompts import TaskPromptSettings
 
 FORMAT, VERSION = "maskwright", "1"
@@ -38,6 +46,9 @@ NET = "net."
 TRANSFORMERS_FAMILIES = frozenset({"sam", "sam_hq", "sam2"})
 # Families whose weights are below `net.`, with a configuration as transformers writes it.
 NET_FAMILIES = TRANSFORMERS_FAMILIES | {"mobile_sam", "mobile_sam_hq"}
+# Families whose stored configuration is transformers', or looks like it.
+CONFIG_FAMILIES = NET_FAMILIES | {"segformer"}
+SEGFORMER_KEY = "decode_head.linear_fuse.weight"
 # What only the image encoder of MobileSAM has.
 TINY_VIT_KEY = "image_encoder.patch_embed.seq.0.c.weight"
 FOLDER_FILES = (
@@ -62,6 +73,7 @@ class Checkpoint:
         dropped: keys left out by rule (SAM 2's memory modules).
         names: the key in the file of each key in `state`, where it differs.
         task_prompts: what task prompts are among the state, or None.
+        metadata: what the header of our own file says.
     """
 
     family: str
@@ -72,6 +84,7 @@ class Checkpoint:
     dropped: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
     task_prompts: TaskPromptSettings | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
 
 
 def read_checkpoint(
@@ -138,6 +151,8 @@ def _read_folder(path: Path) -> Checkpoint:
         raise WeightsError(f"{path}: {weights_file.name} has no config.json beside it.")
     family, config = check_config(config_file, read_model_json(config_file))
     state = read_weights(weights_file).tensors
+    if family == "segformer":
+        return _segformer(state, config, "transformers folder")
     dropped = tuple(
         key for key in state if family == "sam2" and keys.starts_with(key, keys.SAM2_VIDEO_MEMORY)
     )
@@ -165,6 +180,8 @@ def _read_file(
             return _mobile_sam(tensors, num_heads, image_size)
         if "image_encoder.pos_embed" in tensors:
             return _meta_sam(tensors, num_heads)
+        if SEGFORMER_KEY in tensors:
+            return _segformer(tensors)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
         raise WeightsError(
             f"{path}: the checkpoint is incomplete, {error} is missing or misshapen."
@@ -202,7 +219,7 @@ def _own(path: Path, weights: Weights, part: str | None = None) -> Checkpoint:
     except ValueError as error:
         raise WeightsError(f"{path}: the configuration in its metadata is not JSON.") from error
     tasks = _task_prompts(path, config.pop(TASK_PROMPTS, None)) if isinstance(config, dict) else None
-    if family in NET_FAMILIES:
+    if family in CONFIG_FAMILIES:
         kind, config = check_config(path, config)
         if kind != family:
             raise WeightsError(f"{path}: says family {family!r}, but its configuration is of {kind!r}.")
@@ -211,7 +228,9 @@ def _own(path: Path, weights: Weights, part: str | None = None) -> Checkpoint:
     else:
         for name, value in config.items():
             check_value(path, name, value)
-    return Checkpoint(family, config, weights.tensors, "Maskwright checkpoint", task_prompts=tasks)
+    return Checkpoint(
+        family, config, weights.tensors, "Maskwright checkpoint", task_prompts=tasks, metadata=metadata
+    )
 
 
 def _task_prompts(path: Path, value: object) -> TaskPromptSettings | None:
@@ -248,6 +267,17 @@ def _meta_sam2(tensors: Tensors, num_heads: int | None, image_size: int | None) 
     rows = [state.pop(f"prompt_encoder.point_embed.{i}.weight") for i in range(4)]
     state["prompt_encoder.point_embed.weight"] = torch.cat(rows)
     return _finish("sam2", config, state, "SAM 2 (Meta)", assumed=assumed, dropped=dropped, names=names)
+
+
+def _segformer(
+    tensors: Tensors, config: dict[str, Any] | None = None, layout: str = "SegFormer weights"
+) -> Checkpoint:
+    """SegFormer, with the configuration given or one read off the tensors."""
+    state, names = _renamed(tensors, keys.SEGFORMER_RULES)
+    assumed: tuple[str, ...] = ()
+    if config is None:
+        config, assumed = segformer_config(state)
+    return _finish("segformer", config, state, layout, assumed=assumed, names=names)
 
 
 def _on_base(tensors: Tensors) -> bool:

@@ -38,6 +38,8 @@ INERT = frozenset(
 VIDEO_DECODER_INERT = frozenset(
     {"image_size", "layer_norm_eps", "mask_input_channels", "num_point_embeddings", "patch_size", "scale"}
 )
+# What transformers 4 wrote for SegFormer and nothing ever read.
+SEGFORMER_INERT = frozenset({"downsampling_rates", "image_size"})
 # What multiplies modules, so that a large value would build for ever.
 COUNTS = frozenset(
     {
@@ -47,15 +49,16 @@ COUNTS = frozenset(
         "num_point_embeddings",
         "blocks_per_stage",
         "depths",
+        "num_encoder_blocks",
     }
 )
 
 
 def check_config(path: Path, config: object) -> tuple[str, Config]:
-    """Check a configuration of SAM, SAM-HQ, SAM 2, SAM 2 video or, as we write it, MobileSAM.
+    """Check a configuration of SAM, SAM-HQ, SAM 2, SAM 2 video, SegFormer or, as we write it, MobileSAM.
 
     Returns:
-        The family, and the configuration with known keys only. In all but SAM 2 the two-way transformer's
+        The family, and the configuration with known keys only. In SAM and its kin the two-way transformer's
         layer norms get the original's eps: published folders carry transformers' 1e-6, which costs 1e-4.
 
     Raises:
@@ -71,11 +74,13 @@ def check_config(path: Path, config: object) -> tuple[str, Config]:
         )
     if kind == "sam2_video":
         config, kind = _image_part(config, references), "sam2"
+    if kind == "segformer":
+        config = {key: value for key, value in config.items() if key not in SEGFORMER_INERT}
     unknown: list[str] = []
     clean = _clean(path, config, references[kind], "", unknown)
     if unknown:
         raise WeightsError(f"{path}: refused, the configuration has unknown keys: {listing(unknown)}.")
-    if kind != "sam2":
+    if "mask_decoder_config" in references[kind] and kind != "sam2":
         clean.setdefault("mask_decoder_config", {})["layer_norm_eps"] = DECODER_EPS
     return kind, clean
 
@@ -100,10 +105,11 @@ def _references() -> dict[str, Config]:
     from transformers.models.sam2.configuration_sam2 import Sam2Config
     from transformers.models.sam2_video.configuration_sam2_video import Sam2VideoConfig
     from transformers.models.sam_hq.configuration_sam_hq import SamHQConfig
+    from transformers.models.segformer.configuration_segformer import SegformerConfig
 
     from maskwright.models.tiny_vit import TinyViTConfig
 
-    configs = (SamConfig(), SamHQConfig(), Sam2Config(), Sam2VideoConfig())
+    configs = (SamConfig(), SamHQConfig(), Sam2Config(), Sam2VideoConfig(), SegformerConfig())
     known = {str(config.model_type): config.to_dict() for config in configs}
     for plain, mobile in (("sam", "mobile_sam"), ("sam_hq", "mobile_sam_hq")):
         own = {"model_type": mobile, "vision_config": TinyViTConfig().to_dict()}

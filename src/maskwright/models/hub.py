@@ -13,11 +13,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from maskwright.errors import InputError, OfflineError, WeightsError, suggestion
 from maskwright.io.files import make_folder, nearest_name, shown, write_json
 from maskwright.io.weights import read_model_json, sha256
+from maskwright.models.boundary import FAMILIES as BOUNDARY_FAMILIES
 from maskwright.models.checkpoint import FOLDER_FILES
 
 PACKAGED = Path(__file__).parent / "weights"
@@ -32,13 +33,15 @@ class NamedModel:
     """A model that can be loaded by name.
 
     Args:
-        family: one of `registry.FAMILIES`.
+        family: one of `registry.FAMILIES`, or of `boundary.FAMILIES`.
         parameters: their number, as loaded for images.
         licence: of the weights.
         file: its name in the repository (for nano: in the package).
         repo: hub repository, or None for what ships with the package.
         sha256: published checksum of the file, or None where only the hub states one.
         heads_sha256: checksum of the uncertainty heads that ship beside it, or None if none do.
+        resolution: of a boundary model, side of the input in pixels for which it was trained; None: its file
+            tells.
     """
 
     family: str
@@ -48,7 +51,28 @@ class NamedModel:
     repo: str | None = None
     sha256: str | None = None
     heads_sha256: str | None = None
+    resolution: int | None = None
 
+    @property
+    def task(self) -> Literal["prompts", "boundary"]:
+        """What the model does: it answers prompts, or marks all boundaries without any."""
+        return "boundary" if self.family in BOUNDARY_FAMILIES else "prompts"
+
+
+def _direct_sam(parameters: int, repository: str, resolution: int) -> NamedModel:
+    """A published DirectSAM: weights of SegFormer's licence, trained on SA-1B."""
+    return NamedModel(
+        "segformer",
+        parameters,
+        "non-commercial research",
+        "model.safetensors",
+        f"chendelong/{repository}",
+        resolution=resolution,
+    )
+
+
+# Of SegFormer b0 and b5 with one output.
+_B0, _B5 = 3_714_401, 84_594_113
 
 # The checksums are of the authors' own files, as recorded independently by several projects (micro-sam among
 # them) and, for MobileSAM and Light HQ-SAM, stated by the hub.
@@ -144,6 +168,13 @@ NAMED: dict[str, NamedModel] = {
         "facebook/sam2.1-hiera-large",
         "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
     ),
+    # The paper's own, then those trained further on its labels of many datasets (chendelong's on the hub).
+    "directsam-b0-1024": _direct_sam(_B0, "DirectSAM-b0-1024px-sa1b-2ep-1017", 1024),
+    "directsam-b0-dsa-1024": _direct_sam(_B0, "DirectSAM-b0-1024px-sa1b-2ep-dsa-100ep-1106", 1024),
+    "directsam-b0-dsa-384": _direct_sam(_B0, "DirectSAM-b0-384px-sa1b-2ep-dsa-101ep-1108", 384),
+    "directsam-b5-1800": _direct_sam(_B5, "DirectSAM-1800px-0424", 1800),
+    "directsam-b5-gen3-1024": _direct_sam(_B5, "DirectSAM-gen3-1024px-1023", 1024),
+    "directsam-b5-entityseg-1024": _direct_sam(_B5, "DirectSAM-EntitySeg-1024px-0501", 1024),
 }
 
 

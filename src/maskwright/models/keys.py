@@ -153,6 +153,24 @@ SAM2_VIDEO_RULES: Rules = (
     *SAM2_RULES,
 )
 
+# transformers' files of SegFormer keep the names that its modules had up to 5.16.
+SEGFORMER_RULES: Rules = (
+    (r"\.encoder\.patch_embeddings\.(\d+)\.", r".stages.\1.patch_embeddings."),
+    (r"\.encoder\.block\.(\d+)\.", r".stages.\1.blocks."),
+    (r"\.encoder\.layer_norm\.(\d+)\.", r".stages.\1.layer_norm."),
+    (r"\.attention\.self\.query\.", ".attention.q_proj."),
+    (r"\.attention\.self\.key\.", ".attention.k_proj."),
+    (r"\.attention\.self\.value\.", ".attention.v_proj."),
+    (r"\.attention\.self\.sr\.", ".attention.sequence_reduction.sequence_reduction."),
+    (r"\.attention\.self\.layer_norm\.", ".attention.sequence_reduction.layer_norm."),
+    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
+    (r"\.mlp\.dense1\.", ".mlp.fc1."),
+    (r"\.mlp\.dense2\.", ".mlp.fc2."),
+    (r"\.layer_norm_1\.", ".layernorm_before."),
+    (r"\.layer_norm_2\.", ".layernorm_after."),
+    (r"^decode_head\.linear_c\.", "decode_head.linear_projections."),
+)
+
 
 def rename(key: str, rules: Rules) -> str:
     """The transformers name of an original key; a key that no rule knows comes back unchanged."""

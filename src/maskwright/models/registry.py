@@ -19,6 +19,7 @@ from maskwright.debug import debug
 from maskwright.errors import InputError, WeightsError
 from maskwright.io.weights import FLOATS, write_safetensors
 from maskwright.models.base import MaskModel
+from maskwright.models.boundary import FAMILIES as BOUNDARY_FAMILIES
 from maskwright.models.checkpoint import (
     FORMAT,
     NET,
@@ -70,13 +71,17 @@ def load(
         WeightsError: the file is refused; the message names it and says why.
         OfflineError: the model is not here and cannot be fetched.
     """
+    named = NAMED.get(str(name_or_path))
+    if named is not None and named.task != "prompts":
+        # Before it is fetched for nothing.
+        raise _without_prompts(str(name_or_path))
     checkpoint = read(name_or_path, base=base, num_heads=num_heads, image_size=image_size, offline=offline)
-    kind = _dtype(dtype)
+    kind = arithmetic(dtype)
     where = choose_device(device).value
     model = build(checkpoint, str(name_or_path)).to(where)
     file = heads_file(name_or_path, heads)
     loaded = None if file is None else UncertaintyHeads.load(file)
-    return Segmenter(model, name=_title(name_or_path), dtype=kind, heads=loaded)
+    return Segmenter(model, name=title(name_or_path), dtype=kind, heads=loaded)
 
 
 def heads_file(name_or_path: str | Path, heads: str | Path | None = AUTO) -> Path | None:
@@ -152,7 +157,7 @@ def _from_config(checkpoint: Checkpoint, source: str) -> MaskModel:
         Exception
     ) as error:  # a configuration is from outside, and transformers' checks have their own errors
         raise WeightsError(
-            f"{source}: no {checkpoint.family} model has this configuration ({_line(error)})."
+            f"{source}: no {checkpoint.family} model has this configuration ({one_line(error)})."
         ) from error
     return model
 
@@ -250,6 +255,7 @@ def family_class(family: str, source: str) -> Any:  # noqa: ANN401
 
     Raises:
         WeightsError: there is none of that name.
+        InputError: it is a family of boundary models.
     """
     if family == "sam":
         from maskwright.models.sam import SAM
@@ -275,7 +281,17 @@ def family_class(family: str, source: str) -> Any:  # noqa: ANN401
         from maskwright.models.nano import Nano
 
         return Nano
+    if family in BOUNDARY_FAMILIES:
+        raise _without_prompts(source)
     raise WeightsError(f"{source}: unknown family {family!r}; known are {', '.join(FAMILIES)}.")
+
+
+def _without_prompts(source: str) -> InputError:
+    known = ", ".join(name for name, model in NAMED.items() if model.repo is None and model.task == "prompts")
+    return InputError(
+        f"{source} is a boundary model, which takes no prompts: use `maskwright everything --method boundary "
+        f"--model {source}`, or a model for prompts such as {known}."
+    )
 
 
 def net_class(family: str) -> tuple[Any, Any]:
@@ -335,7 +351,12 @@ def check_state(expected: Mapping[str, Tensor], checkpoint: Checkpoint, source: 
         raise WeightsError(f"{source}: types do not fit: {listing(kinds)}.")
 
 
-def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+def arithmetic(dtype: str | torch.dtype | None) -> torch.dtype:
+    """The type of the forward pass by its name; float32 by default.
+
+    Raises:
+        InputError: it is none of `DTYPES`.
+    """
     if dtype is None:
         return torch.float32
     name = str(dtype).removeprefix("torch.")
@@ -344,9 +365,11 @@ def _dtype(dtype: str | torch.dtype | None) -> torch.dtype:
     return DTYPES[name]
 
 
-def _title(name_or_path: str | Path) -> str:
+def title(name_or_path: str | Path) -> str:
+    """What to call a model in messages: its name, or that of its file or folder."""
     return str(name_or_path) if str(name_or_path) in NAMED else Path(name_or_path).name
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """An error's message in one line, cut to 200 characters."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -235,3 +235,30 @@ def _global_blocks(depths: list[int]) -> list[int]:
     start, end = sum(depths[:third]), sum(depths[: third + 1])
     step = max(1, depths[third] // 3)
     return [block for block in (end - 1 - 2 * step, end - 1 - step, end - 1) if block > start]
+
+
+def segformer_config(tensors: Tensors) -> tuple[Config, tuple[str, ...]]:
+    """Sizes of a SegFormer by its tensors, under transformers' names, and what had to be assumed.
+
+    Raises:
+        KeyError, IndexError: a tensor is missing or misshapen.
+    """
+    stages = [f"segformer.stages.{i}." for i in range(4)]
+    projections = [tensors[f"{stage}patch_embeddings.proj.weight"] for stage in stages]
+    reductions = [
+        tensors.get(f"{stage}blocks.0.attention.sequence_reduction.sequence_reduction.weight")
+        for stage in stages
+    ]
+    config = {
+        "model_type": "segformer",
+        "hidden_sizes": [projection.shape[0] for projection in projections],
+        "patch_sizes": [projection.shape[2] for projection in projections],
+        "depths": [_count(tensors, f"{stage}blocks.") for stage in stages],
+        "sr_ratios": [1 if reduction is None else reduction.shape[2] for reduction in reductions],
+        "mlp_ratios": [
+            tensors[f"{stage}blocks.0.mlp.fc1.weight"].shape[0] // projection.shape[0]
+            for stage, projection in zip(stages, projections, strict=True)
+        ],
+        "decoder_hidden_size": tensors["decode_head.linear_fuse.weight"].shape[0],
+    }
+    return config, ("attention heads 1, 2, 5, 8", "strides 4, 2, 2, 2")
