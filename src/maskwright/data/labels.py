@@ -23,7 +23,7 @@ from maskwright.data.outlines import Shapes
 from maskwright.data.segments import MAX_STACK, present_labels, split_labels, split_parts
 from maskwright.io.images import read_image
 from maskwright.io.masks import LabelMap, read_label_map
-from maskwright.types import FloatArray, Sample
+from maskwright.types import FloatArray, Image, Sample
 
 TREE = """\
   FOLDER/
@@ -74,26 +74,38 @@ class LabelPairs(PairedFiles):
         """
         return read_label_map(self.pairs[index].mask)
 
+    def category(self, label: int) -> str | int:
+        """What a label stands for, where labels are classes."""
+        return self.names.get(label, label)
+
     def read(self, index: int) -> Sample:
         """Decode item `index`."""
         pair = self.pairs[index]
         image, labels = read_image(pair.image), self.labels(index)
         check_same_size(pair, image, labels.shape)
+        return self.sample(image, labels, str(pair.mask))
+
+    def sample(self, image: Image, labels: LabelMap, source: str) -> Sample:
+        """Make a sample of a photo and its (H, W) label map.
+
+        Raises:
+            SampleError: there are more masks than fit in memory.
+        """
         left_out = {*self.background, *self.void}
         if (count := len(set(present_labels(labels)) - left_out)) * labels.size > MAX_STACK:
             message = f"has {count} labels, and as many masks of {image.size} do not fit in memory; cut it up"
-            raise SampleError("too_many_masks", pair.mask, message)
+            raise SampleError("too_many_masks", source, message)
         masks, ids = split_labels(labels, leave_out=left_out)
-        categories = tuple(self.names.get(label, label) for label in ids) if self.classes else None
+        categories = tuple(map(self.category, ids)) if self.classes else None
         if self.classes and self.components:
             masks, owners = split_parts(masks, ids)
             ids = tuple(range(1, len(masks) + 1))
-            categories = tuple(self.names.get(label, label) for label in owners)
+            categories = tuple(map(self.category, owners))
         return Sample(
             image,
             masks,
             ids,
-            str(pair.mask),
+            source,
             categories=categories,
             uncertainty=self._uncertainty(labels, len(ids)),
             partition=self.classes and bool(masks.any(axis=0).all()),
