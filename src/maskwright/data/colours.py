@@ -1,6 +1,6 @@
 """Label maps whose colours are the labels: all three channels of a pixel decide what it is.
 
-Without a palette a colour stands for itself, packed as COCO's panoptic maps and iSAID's instance maps have it:
+Without a palette a colour stands for itself, packed as in COCO's panoptic and iSAID's instance maps:
 red + 256 · green + 65,536 · blue. With one, each colour has its number, and a colour that is not in it is
 refused, kept as a label of its own, or counted to the nearest.
 """

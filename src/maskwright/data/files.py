@@ -13,6 +13,7 @@ import numpy.typing as npt
 from maskwright.data.dataset import Dataset, Problem, SampleError
 from maskwright.errors import DatasetError
 from maskwright.io.decode import open_image
+from maskwright.io.files import require_file
 from maskwright.io.images import read_image
 from maskwright.io.inputs import IMAGE_SUFFIXES
 from maskwright.types import Image
@@ -161,6 +162,20 @@ def read_channel(path: Path) -> npt.NDArray[np.float32]:
         values = opened.stored()
     scale = np.float32(255 if values.dtype == np.bool_ else 1)
     return (values[..., 0] if values.ndim == 3 else values).astype(np.float32) * scale
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list of names, without empty ones.
+
+    Raises:
+        FileError: the file is missing or no text.
+    """
+    require_file(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read as a list of names: {error}.") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def check_same_size(pair: Pair, image: Image | tuple[int, int], mask_size: tuple[int, ...]) -> None:
