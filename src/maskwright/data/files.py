@@ -122,9 +122,20 @@ def pair_files(
 
 
 def pair_trees(
-    images: Path, masks: Path, mask_ending: str, image_endings: Sequence[str] = IMAGE_SUFFIXES
+    images: Path,
+    masks: Path,
+    mask_ending: str,
+    image_endings: Sequence[str] = IMAGE_SUFFIXES,
+    image_ending: str = "",
 ) -> tuple[list[Pair], list[Problem]]:
     """Pair the photos and masks below two folders (or one) that have the same path there, but for the ending.
+
+    Args:
+        images: folder of the photos.
+        masks: folder of the masks.
+        mask_ending: what to cut off masks' names.
+        image_endings: which files are photos.
+        image_ending: what to cut off photos' names; empty means the extension.
 
     Returns:
         As `pair_files`.
@@ -133,7 +144,12 @@ def pair_trees(
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for folder in sorted({*photos, *files}):
-        found, alone = pair_files(photos.get(folder, []), files.get(folder, []), mask_ending=mask_ending)
+        found, alone = pair_files(
+            photos.get(folder, []),
+            files.get(folder, []),
+            image_ending=image_ending,
+            mask_ending=mask_ending,
+        )
         pairs += found
         problems += alone
     return pairs, problems

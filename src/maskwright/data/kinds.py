@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from maskwright.data.kind import Kind
+from maskwright.data.kinds_hub import HUB
 from maskwright.data.kinds_layouts import LAYOUTS
 from maskwright.data.kinds_more import MORE
 from maskwright.data.kinds_objects import OBJECTS
@@ -12,7 +13,7 @@ from maskwright.data.options import Option, fold
 
 __all__ = ["COMMON_OPTIONS", "KINDS", "Kind"]
 
-KINDS: dict[str, Kind] = {**LAYOUTS, **OBJECTS, **SCENES, **VIDEO, **MORE}
+KINDS: dict[str, Kind] = {**LAYOUTS, **OBJECTS, **SCENES, **HUB, **VIDEO, **MORE}
 
 # What every kind takes, whatever its files look like.
 COMMON_OPTIONS: dict[str, Option] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maskwright.data import ade20k
+from maskwright.data import ade20k, cityscapes
 from maskwright.data.kind import Kind
 from maskwright.data.options import Option, choice, yes_no
 
@@ -36,6 +36,19 @@ SCENES: dict[str, Kind] = {
             ),
             "parts": Option(choice("skip", "keep", "only"), "parts of objects (default skip)"),
             "hidden": Option(yes_no, "of mask files, take what something hides as well"),
+        },
+    ),
+    "cityscapes": Kind(
+        summary="streets of fifty cities, with every object of eight classes (leftImg8bit and gtFine)",
+        task="street scenes",
+        images="2,975 train, 500 val",
+        licence="Cityscapes terms, non-commercial",
+        tree=cityscapes.TREE,
+        build=cityscapes.Cityscapes,
+        options={
+            "split": Option(choice(*cityscapes.SPLITS), "train (default), val, or test (dummy maps)"),
+            "labels": Option(choice("instances", "classes"), "which maps (default instances)"),
+            "components": Option(yes_no, "of classes, one mask a connected part"),
         },
     ),
 }
