@@ -143,3 +143,21 @@ def test_the_list_names_every_kind_and_its_options(capsys: pytest.CaptureFixture
     printed = capsys.readouterr().out
     for expected in ("bsds500", "annotator=", "hrsod", "masks_max255", "crowd="):
         assert expected in printed
+
+
+def test_the_list_tells_task_size_and_licence_of_the_kinds_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = tmp_path / "kinds.json"
+    assert main(["list", "ade20k", "--json", str(result)]) == 0
+    printed = capsys.readouterr().out
+    for expected in ("scene parsing", "20,210 train, 2,000 val", "BSD-3-Clause", "annotations/training"):
+        assert expected in printed
+    assert "bsds500" not in printed
+    assert json.loads(result.read_text())["ade20k"]["task"] == "scene parsing"
+    assert main(["list", "--brief"]) == 0
+    brief = capsys.readouterr().out
+    assert "bsds500" in brief
+    assert "FOLDER/" not in brief
+    assert main(["list", "ade20"]) == 1
+    assert "Did you mean 'ade20k'" in capsys.readouterr().err

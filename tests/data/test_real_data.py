@@ -1,5 +1,6 @@
 """The readers on the real files: counts and facts that are known of these datasets."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -64,3 +65,16 @@ def test_pets_are_label_0_with_uncertain_borders_and_camvid_all_twelve_classes(d
     street = open_dataset(f"labels:{data_root}/CamVid?images=val&labels=valannot&mode=classes&background=")[0]
     assert street.ids == tuple(range(12))
     assert street.partition
+
+
+def test_panoptic_maps_hold_the_segments_that_their_file_lists(data_root: Path) -> None:
+    folder = data_root / "samples/coco_panoptic"
+    options = "images=input_images&maps=panoptic_examples&annotations=panoptic_examples.json"
+    listed = json.loads((folder / "panoptic_examples.json").read_text())["annotations"]
+    dataset = open_dataset(f"panoptic:{folder}?{options}")
+    assert len(dataset) == len(listed) == 2
+    for sample, entry in zip(dataset, sorted(listed, key=lambda entry: entry["file_name"]), strict=True):
+        areas = dict(zip(sample.ids, sample.masks.sum(axis=(1, 2)).tolist(), strict=True))
+        assert areas == {segment["id"]: segment["area"] for segment in entry["segments_info"]}
+        assert sample.categories is not None
+        assert "person" in sample.categories

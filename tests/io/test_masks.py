@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image as PILImages
 
 from maskwright.errors import FileError, ImageError, MaskError
+from maskwright.io.images import read_image
 from maskwright.io.lossy import LossyConversionWarning
 from maskwright.io.masks import (
     labels_to_masks,
@@ -246,3 +247,13 @@ def test_real_binary_and_palette_masks(data_root: Path) -> None:
     assert 1 <= read_label_map(several).max() < 20
     [perseg, *_] = sorted((data_root / "PerSeg/Annotations").rglob("*.png"))
     assert 0 < read_mask(perseg).mean() < 1
+
+
+def test_bytes_inside_another_file_are_read_and_refused_under_the_name_given(tmp_path: Path) -> None:
+    write_label_map(tmp_path / "a.png", np.array([[0, 300]]))
+    data = (tmp_path / "a.png").read_bytes()
+    assert read_label_map("shard[3]", data=data).tolist() == [[0, 300]]
+    assert read_image("shard[3]", data=data).source == "shard[3]"
+    for bad in (data[:40], b"", b"text"):
+        with pytest.raises(ImageError, match=r"shard\[3\]"):
+            read_image("shard[3]", data=bad)

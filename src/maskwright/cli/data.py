@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated, Any
 
+import tyro
 from rich.table import Table
 
 from maskwright.cli.commands import Command, dispatch
 from maskwright.cli.common import Common, Positional, Session, parse, run
 from maskwright.data.check import Report, check_dataset
-from maskwright.data.kinds import COMMON_OPTIONS, KINDS
-from maskwright.errors import DatasetError
+from maskwright.data.kinds import COMMON_OPTIONS, KINDS, Kind
+from maskwright.errors import DatasetError, suggestion
 
 SHOWN_PROBLEMS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kinds(Common):
-    """List the kinds of datasets, their folders and their options."""
+    """List the kinds of datasets: task, size, licence, the expected folder and the options of each."""
+
+    kinds: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KIND…]")] = ()
+    """Only these, such as bsds500; all by default."""
+    brief: bool = False
+    """One line a kind: task, images and licence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +46,7 @@ class Check(Common):
 def main(argv: list[str]) -> int:
     """Run `maskwright data …` and return the exit code."""
     commands: dict[str, Command] = {
-        "list": (partial(_run_list), "List the kinds of datasets, their folders and their options."),
+        "list": (partial(_run_list), "List the kinds of datasets: task, size, licence, folder and options."),
         "check": (partial(_run_check), "Read a whole dataset and say what is wrong with it."),
         "convert": (_run_convert, "Turn the pages of TIFF stacks into binary masks."),
         "download-sav": (_run_download, "Fetch the archives of SA-V from a list of links, with resume."),
@@ -67,23 +75,53 @@ def _run_download(argv: list[str]) -> int:
 
 
 def list_kinds(options: Kinds, session: Session) -> None:
-    """Print the registry."""
-    for name, kind in KINDS.items():
-        session.result[name] = {
-            "summary": kind.summary,
-            "tree": kind.tree,
-            "options": {key: option.help for key, option in {**kind.options, **COMMON_OPTIONS}.items()},
-        }
-        session.console.print(name, style="bold", end="")
-        session.print(f"  {kind.summary}")
-        session.console.print(kind.tree, style="dim")
-        for key, option in kind.options.items():
-            session.print(f"    {key}=…  {option.help}")
-        session.print()
+    """Print the registry.
+
+    Raises:
+        DatasetError: for an unknown kind.
+    """
+    for name in options.kinds:
+        if name not in KINDS:
+            raise DatasetError(f"there is no kind of dataset {name!r}.{suggestion(name, KINDS)}")
+    chosen = {name: KINDS[name] for name in options.kinds or KINDS}
+    session.result.update({name: _as_dict(kind) for name, kind in chosen.items()})
+    if options.brief:
+        session.print(_overview(chosen))
+        return
+    for name, kind in chosen.items():
+        _print_kind(name, kind, session)
     session.print("Every kind also takes:")
     for key, option in COMMON_OPTIONS.items():
         session.print(f"    {key}=…  {option.help}")
     session.print("Write a dataset as KIND:FOLDER?option=value&option=value.")
+
+
+def _as_dict(kind: Kind) -> dict[str, Any]:
+    return {
+        "summary": kind.summary,
+        "task": kind.task,
+        "images": kind.images,
+        "licence": kind.licence,
+        "tree": kind.tree,
+        "options": {key: option.help for key, option in {**kind.options, **COMMON_OPTIONS}.items()},
+    }
+
+
+def _overview(kinds: Mapping[str, Kind]) -> Table:
+    table = Table("kind", "task", "images", "licence")
+    for name, kind in kinds.items():
+        table.add_row(name, kind.task, kind.images, kind.licence)
+    return table
+
+
+def _print_kind(name: str, kind: Kind, session: Session) -> None:
+    session.console.print(name, style="bold", end="")
+    session.print(f"  {kind.summary}")
+    session.print(f"  task: {kind.task} · images: {kind.images} · licence: {kind.licence}")
+    session.console.print(kind.tree, style="dim")
+    for key, option in kind.options.items():
+        session.print(f"    {key}=…  {option.help}")
+    session.print()
 
 
 def check(options: Check, session: Session) -> None:

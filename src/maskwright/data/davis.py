@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from maskwright.data.dataset import Problem
-from maskwright.data.files import Pair, require_folders
+from maskwright.data.files import Pair, read_lines, require_folders
 from maskwright.data.frames import (
     FrameFolders,
     choose,
@@ -16,7 +16,6 @@ from maskwright.data.frames import (
     folders,
     list_frames,
     present,
-    read_lines,
 )
 from maskwright.errors import DatasetError, FileError
 from maskwright.io.files import confine

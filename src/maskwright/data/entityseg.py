@@ -27,12 +27,18 @@ TREE = """\
   FOLDER/
     annotations/entity_segmentation/entityv2_010203_entity_train.json   or entityv2_01_entity_train.json …
     or entityseg_train_01.json …, in annotations/ or FOLDER; others: annotations=FILE,FILE
-    images/entity_01_11580/…    the photos, in any folders below; another folder: images=DIR"""
+    images/entity_01_11580/…    the photos, in any folders below; another folder: images=DIR
+or, scaled down, entityseg_train_lr.json and images_lr/"""
 
 SPLITS = ("train", "val")
 _FOLDERS = ("annotations/entity_segmentation", "annotations", ".")
 # The whole split in one file, or by source of the photos, as the papers' code and the release name them.
-_NAMES = ("entityv2_010203_entity_{}.json", "entityv2_0[123]_entity_{}.json", "entityseg_{}_0[123].json")
+_NAMES = (
+    "entityv2_010203_entity_{}.json",
+    "entityv2_0[123]_entity_{}.json",
+    "entityseg_{}_0[123].json",
+    "entityseg_{}_lr.json",
+)
 
 
 @dataclass(frozen=True, eq=False)

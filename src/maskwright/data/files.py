@@ -13,6 +13,7 @@ import numpy.typing as npt
 from maskwright.data.dataset import Dataset, Problem, SampleError
 from maskwright.errors import DatasetError
 from maskwright.io.decode import open_image
+from maskwright.io.files import require_file
 from maskwright.io.images import read_image
 from maskwright.io.inputs import IMAGE_SUFFIXES
 from maskwright.types import Image
@@ -121,9 +122,20 @@ def pair_files(
 
 
 def pair_trees(
-    images: Path, masks: Path, mask_ending: str, image_endings: Sequence[str] = IMAGE_SUFFIXES
+    images: Path,
+    masks: Path,
+    mask_ending: str,
+    image_endings: Sequence[str] = IMAGE_SUFFIXES,
+    image_ending: str = "",
 ) -> tuple[list[Pair], list[Problem]]:
     """Pair the photos and masks below two folders (or one) that have the same path there, but for the ending.
+
+    Args:
+        images: folder of the photos.
+        masks: folder of the masks.
+        mask_ending: what to cut off masks' names.
+        image_endings: which files are photos.
+        image_ending: what to cut off photos' names; empty means the extension.
 
     Returns:
         As `pair_files`.
@@ -132,7 +144,12 @@ def pair_trees(
     pairs: list[Pair] = []
     problems: list[Problem] = []
     for folder in sorted({*photos, *files}):
-        found, alone = pair_files(photos.get(folder, []), files.get(folder, []), mask_ending=mask_ending)
+        found, alone = pair_files(
+            photos.get(folder, []),
+            files.get(folder, []),
+            image_ending=image_ending,
+            mask_ending=mask_ending,
+        )
         pairs += found
         problems += alone
     return pairs, problems
@@ -161,6 +178,20 @@ def read_channel(path: Path) -> npt.NDArray[np.float32]:
         values = opened.stored()
     scale = np.float32(255 if values.dtype == np.bool_ else 1)
     return (values[..., 0] if values.ndim == 3 else values).astype(np.float32) * scale
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a list of names, without empty ones.
+
+    Raises:
+        FileError: the file is missing or no text.
+    """
+    require_file(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read as a list of names: {error}.") from error
+    return [line.strip() for line in lines if line.strip()]
 
 
 def check_same_size(pair: Pair, image: Image | tuple[int, int], mask_size: tuple[int, ...]) -> None:

@@ -14,7 +14,6 @@ from maskwright.data.files import Pair, PairedFiles, check_same_size, list_files
 from maskwright.data.outlines import Shapes
 from maskwright.data.segments import split_labels
 from maskwright.errors import DatasetError, suggestion
-from maskwright.io.files import require_file
 from maskwright.io.images import read_image
 from maskwright.io.masks import LabelMap, read_label_map
 from maskwright.types import Sample
@@ -103,20 +102,6 @@ def choose(root: Path, known: Sequence[str], wanted: Sequence[str], exclude: Seq
                 f"{root} has no sequence {name!r}; it has {', '.join(known)}.{suggestion(name, known)}"
             )
     return [name for name in (wanted or known) if name not in exclude]
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a list of videos, without empty ones.
-
-    Raises:
-        FileError: the file is missing or no text.
-    """
-    require_file(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path} cannot be read as a list of videos: {error}.") from error
-    return [line.strip() for line in lines if line.strip()]
 
 
 def present(file: Path, names: Iterable[str], root: Path) -> tuple[list[str], list[Problem]]:

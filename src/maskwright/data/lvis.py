@@ -1,4 +1,8 @@
-"""LVIS: outlines of objects of more than a thousand categories in COCO's photos (Gupta et al., CVPR 2019)."""
+"""Sets with COCO's photos of both its folders, in COCO's form.
+
+LVIS: outlines of objects of more than a thousand categories (Gupta et al., CVPR 2019). PACO: objects of 75
+categories and their parts (Ramanathan et al., CVPR 2023).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,8 @@ TREE = """\
     lvis_v1_val.json                  in it or in annotations/; of several: annotations=FILE
     train2017/000000000009.jpg …      COCO's photos, where the file's coco_url has them
     val2017/000000000139.jpg …        elsewhere: images=DIR, the folder that holds these two"""
+
+PACO_TREE = TREE.replace("lvis_v1_val.json     ", "paco_lvis_v1_val.json")
 
 
 class LVIS(COCOInstances):
@@ -40,3 +46,9 @@ class LVIS(COCOInstances):
             raise DatasetError(f"{self.file}: {message}.")
         name = "/".join(parts[-2:])
         return parts[-1] if (self.folder / parts[-1]).is_file() else name
+
+
+class PACO(LVIS):
+    """The photos a PACO-LVIS file lists, with objects and parts alike; a part's category names both."""
+
+    kind, tree, pattern = "paco", PACO_TREE, "paco_lvis*"

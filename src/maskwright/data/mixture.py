@@ -107,12 +107,13 @@ def split_by_image(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Su
     Raises:
         ConfigError: for a fraction outside (0, 1), or fewer than two photos.
     """
-    photos = list(dict.fromkeys(dataset.image_path(index) for index in range(len(dataset))))
+    owners = _photos(dataset)
+    photos = list(dict.fromkeys(owners))
     if not 0 < fraction < 1 or len(photos) < 2:
         raise ConfigError(f"cannot split {len(photos)} photos at fraction {fraction}; it must be in (0, 1).")
     count = min(max(1, round(fraction * len(photos))), len(photos) - 1)
     chosen = {photos[k] for k in np.random.default_rng(seed).permutation(len(photos))[:count]}
-    taken = [dataset.image_path(index) in chosen for index in range(len(dataset))]
+    taken = [photo in chosen for photo in owners]
     rest, part = ([k for k, inside in enumerate(taken) if inside is wanted] for wanted in (False, True))
     return Subset(dataset, rest), Subset(dataset, part)
 
@@ -125,7 +126,7 @@ def fold_by_image(dataset: Dataset, number: int, parts: int, seed: int = 0) -> S
     Raises:
         ConfigError: there are fewer photos than parts.
     """
-    return _fold(dataset, [dataset.image_path(k) for k in range(len(dataset))], "photos", number, parts, seed)
+    return _fold(dataset, _photos(dataset), "photos", number, parts, seed)
 
 
 def fold_by_group(dataset: Dataset, number: int, parts: int, seed: int = 0) -> Subset:
@@ -135,6 +136,11 @@ def fold_by_group(dataset: Dataset, number: int, parts: int, seed: int = 0) -> S
         ConfigError: there are fewer groups than parts.
     """
     return _fold(dataset, [dataset.group(k) for k in range(len(dataset))], "videos", number, parts, seed)
+
+
+def _photos(dataset: Dataset) -> list[tuple[Path, str]]:
+    """The photo of each item; of a file that holds many photos, group by group."""
+    return [(dataset.image_path(k), dataset.group(k)) for k in range(len(dataset))]
 
 
 def _fold(

@@ -44,14 +44,21 @@ HQSEG: Mapping[str, Mapping[str, Sequence[tuple[str, str, str]]]] = MappingProxy
             "val": [("thin_object_detection/ThinObject5K", "images_test", "masks_test")],
         },
         "fss": {"train": [("cascade_psp/fss_all", "", "")]},
-        "duts": {"train": [("cascade_psp/DUTS-TR", "", ""), ("cascade_psp/DUTS-TE", "", "")]},
+        "duts": {
+            "train": [("cascade_psp/DUTS-TR", "", ""), ("cascade_psp/DUTS-TE", "", "")],
+            "tr": [("cascade_psp/DUTS-TR", "", "")],
+            "te": [("cascade_psp/DUTS-TE", "", "")],
+        },
         "ecssd": {"train": [("cascade_psp/ecssd", "", "")]},
         "msra10k": {"train": [("cascade_psp/MSRA_10K", "", "")]},
         "coift": {"val": [("thin_object_detection/COIFT", "images", "masks")]},
         "hrsod": {"val": [("thin_object_detection/HRSOD", "images", "masks_max255")]},
     }
 )
-"""By set and split: folder, the photos' (.jpg) and the masks' (.png) folders in it; equal stems are pairs."""
+"""By set and split: folder, the photos' (.jpg) and the masks' (.png) folders in it; equal stems are pairs.
+
+HQSeg-44K trains on both halves of DUTS; "tr" and "te" are its own training and test photos alone.
+"""
 
 
 class MaskPairs(PairedFiles):
@@ -143,11 +150,14 @@ def open_hqseg(name: str, root: Path, *, split: str | None = None) -> MaskPairs:
 
 def hqseg_tree(name: str) -> str:
     """The folders one set of HQSeg-44K is expected in."""
-    lines = ["  FOLDER/"]
+    of_folder: dict[tuple[str, str, str], list[str]] = {}
     for split, folders in HQSEG[name].items():
-        for folder, images, masks in folders:
-            lines.append(f"    {Path(folder, images, 'NAME.jpg').as_posix()}      split={split}")
-            lines.append(f"    {Path(folder, masks, 'NAME.png').as_posix()}")
+        for folder in folders:
+            of_folder.setdefault(folder, []).append(split)
+    lines = ["  FOLDER/"]
+    for (folder, images, masks), splits in of_folder.items():
+        lines.append(f"    {Path(folder, images, 'NAME.jpg').as_posix()}      split={' or '.join(splits)}")
+        lines.append(f"    {Path(folder, masks, 'NAME.png').as_posix()}")
     return "\n".join(lines)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from maskwright.data.dataset import Dataset, Problem
-from maskwright.data.files import Pair, check_same_size, list_files, require_folders
-from maskwright.data.frames import PHOTOS, folders, frame_number, present, read_lines
+from maskwright.data.files import Pair, check_same_size, list_files, read_lines, require_folders
+from maskwright.data.frames import PHOTOS, folders, frame_number, present
 from maskwright.io.images import read_image
 from maskwright.io.masks import read_mask
 from maskwright.types import BoolArray, Sample

@@ -13,6 +13,9 @@ import numpy as np
 from maskwright.io.masks import LabelMap
 from maskwright.types import BoolArray
 
+MAX_STACK = 2_000_000_000
+"""As many pixels may the masks of one photo have together, a byte each."""
+
 
 def present_labels(labels: LabelMap) -> list[int]:
     """The numbers that occur in a label map, ascending."""

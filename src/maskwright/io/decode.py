@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -96,7 +97,10 @@ class OpenImage:
 
 @contextmanager
 def open_image(
-    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, page: int | None = None
+    path: str | os.PathLike[str],
+    max_pixels: int = MAX_PIXELS,
+    page: int | None = None,
+    data: bytes | None = None,
 ) -> Iterator[OpenImage]:
     """Open an image file and check what its header says; nothing is decoded yet.
 
@@ -104,12 +108,13 @@ def open_image(
         path: PNG, JPEG, TIFF, WebP or BMP.
         max_pixels: the largest width × height that is accepted.
         page: which page of a TIFF, or frame of an animation, from 0; None wants a file that has only one.
+        data: the file's bytes, where it lies inside another file; `path` is then only what messages call it.
 
     Raises:
         ImageError: naming the file and the reason.
     """
     path = Path(path)
-    with opened(path) as file:
+    with opened(path) if data is None else BytesIO(data) as file:
         kind = detect_format(path, file.read(32))
         with naming(path):
             source = _parse(kind, file, page)

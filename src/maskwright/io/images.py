@@ -49,18 +49,24 @@ def read_header(
         return opened.header
 
 
-def read_image(path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, page: int | None = None) -> Image:
+def read_image(
+    path: str | os.PathLike[str],
+    max_pixels: int = MAX_PIXELS,
+    page: int | None = None,
+    data: bytes | None = None,
+) -> Image:
     """Read a photo as 8-bit RGB, turned upright; the rules are at the top of this module.
 
     Args:
         path: PNG, JPEG, TIFF, WebP or BMP.
         max_pixels: the largest width × height; checked before anything is decoded.
         page: which page of a TIFF or frame of an animation, from 0; None refuses files with several.
+        data: the file's bytes, where it lies inside another file; `path` is then only its name.
 
     Raises:
         ImageError: naming the file and the reason: missing, no image, mislabelled, too large, damaged.
     """
-    with open_image(path, max_pixels, page) as opened:
+    with open_image(path, max_pixels, page, data) as opened:
         source = opened.load()
         if not isinstance(source, PILImage):
             pixels = _from_array(opened.path, source)

@@ -28,9 +28,18 @@ _TIFF = (".tif", ".tiff")
 
 
 def read_label_map(
-    path: str | os.PathLike[str], max_pixels: int = MAX_PIXELS, page: int | None = None
+    path: str | os.PathLike[str],
+    max_pixels: int = MAX_PIXELS,
+    page: int | None = None,
+    data: bytes | None = None,
 ) -> LabelMap:
     """Read the numbers of a PNG, TIFF or BMP label map as they are stored: palette indices, not colours.
+
+    Args:
+        path: the file.
+        max_pixels: the largest width × height.
+        page: which page of a TIFF, from 0.
+        data: the file's bytes, where it lies inside another file; `path` is then only its name.
 
     Returns:
         (H, W) int32, turned upright.
@@ -40,7 +49,7 @@ def read_label_map(
         MaskError: when it holds colours, fractions, negative or too large numbers, or is a JPEG, whose
             compression changes numbers.
     """
-    with open_image(path, max_pixels, page) as opened:
+    with open_image(path, max_pixels, page, data) as opened:
         if opened.header.format == "JPEG":
             raise MaskError(
                 f"{shown(path)} is a JPEG, which does not keep numbers exactly; save labels as PNG."
