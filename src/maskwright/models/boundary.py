@@ -20,6 +20,7 @@ from maskwright.errors import WeightsError
 # A family's module and class; nothing else has to know of a new one.
 FAMILIES = {
     "segformer": ("maskwright.models.segformer", "SegFormer"),
+    "nano_boundary": ("maskwright.models.nano_boundary", "NanoBoundary"),
 }
 # ImageNet's mean and standard deviation of RGB in 0…1, with which SegFormer's processor normalises.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

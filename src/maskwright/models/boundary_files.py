@@ -23,6 +23,8 @@ from maskwright.models.boundary import BoundaryModel
 from maskwright.models.boundary_detector import BoundaryDetector
 from maskwright.models.checkpoint import FORMAT, VERSION, Checkpoint, read_checkpoint
 from maskwright.models.hub import NAMED, NamedModel, locate
+from maskwright.models.nano import Nano, NanoConfig
+from maskwright.models.nano_boundary import NanoBoundary, NanoBoundaryConfig
 from maskwright.models.registry import arithmetic, check_state, count_parameters, one_line, title
 from maskwright.models.segformer import CLASSIFIER, SIZES
 from maskwright.runtime import choose_device
@@ -35,6 +37,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # Standard deviation of a new classifier's weights, as transformers draws them.
 NEW_WEIGHTS = 0.02
+ENCODER = "encoder."
 RESOLUTION, KEEP_ASPECT, NATIVE = "resolution", "keep_aspect", "native"
 
 
@@ -141,7 +144,8 @@ def start_model(
     Args:
         name_or_path: a boundary model as for `load_boundary`; or a SegFormer of any number of classes, such
             as "nvidia/segformer-b0-finetuned-cityscapes-1024-1024", whose classifier is replaced by a new one
-            with one output, drawn from torch's global random state. All else must match exactly.
+            with one output, drawn from torch's global random state. All else must match exactly. Or a model
+            of the family nano, whose encoder gets a new head.
         from_scratch: take only the architecture, with random weights; then "segformer-b0" to "segformer-b5"
             need no file.
         offline: never use the network.
@@ -157,7 +161,9 @@ def start_model(
                 f"nvidia/{source}-finetuned-ade-512-512."
             )
         return _from_config(*ARCHITECTURES[source], source)
-    checkpoint = read_boundary(name_or_path, offline=offline)
+    checkpoint = _read_start(name_or_path, offline=offline)
+    if checkpoint.family == Nano.family:
+        checkpoint = _of_nano(checkpoint, source)
     if from_scratch:
         return _from_config(checkpoint.family, checkpoint.config, source)
     if _outputs(checkpoint) in (None, 1):
@@ -168,6 +174,22 @@ def start_model(
         f"{CLASSIFIER}bias": torch.zeros(1),
     }
     return build_boundary(replace(checkpoint, state=checkpoint.state | new), source)
+
+
+def _read_start(name_or_path: str | Path, *, offline: bool) -> Checkpoint:
+    checkpoint = read_checkpoint(locate(name_or_path, offline=offline))
+    if checkpoint.family not in (*boundary.FAMILIES, Nano.family):
+        raise _for_prompts(str(name_or_path), checkpoint.family)
+    return checkpoint
+
+
+def _of_nano(checkpoint: Checkpoint, source: str) -> Checkpoint:
+    """A nano's encoder with a new head."""
+    model = NanoBoundary(NanoBoundaryConfig.like(NanoConfig(**checkpoint.config)))
+    taken = {name: value for name, value in checkpoint.state.items() if name.startswith(ENCODER)}
+    kept = {name: value for name, value in model.state_dict().items() if not name.startswith(ENCODER)}
+    debug(lambda: f"{source}: {len(taken)} tensors of its encoder, and a new head of {len(kept)}")
+    return replace(checkpoint, family=model.family, config=model.config_dict(), state=taken | kept)
 
 
 def save_boundary(
