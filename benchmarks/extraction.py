@@ -7,14 +7,12 @@ centre click again for each measure that needs it, which is not counted here). B
 (random weights of its sizes, unless a file is given) the same prompts about the same instances of the same
 photos: centre, seven points, and all eight together; with --augs the eight single clicks on the four changed
 photos too. The measures, which the other side lacks, are true IoUs at the photos' size, stability and
-entropies. Then the tokens' way into training: batches of random rows from a memory map, beside the same from
-memory. Times are CPU seconds, which other programs on the machine disturb least.
+entropies. Times are CPU seconds, which other programs on the machine disturb least.
 """
 
 from __future__ import annotations
 
 import argparse
-import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +23,6 @@ from rich.table import Table
 from timing import seconds
 from transformers.models.sam2 import Sam2Config, Sam2Model
 
-from maskwright.io.token_file import open_tensor, tensor_writer
 from maskwright.methods.uncertainty.answers import answer, proposals
 from maskwright.methods.uncertainty.augment import AUGMENTATIONS, augment
 from maskwright.methods.uncertainty.extract import extract
@@ -38,7 +35,6 @@ from maskwright.models.segmenter import Segmenter
 from maskwright.types import BoolArray, Image, Prompts, Sample
 
 MODELS = ("nano", "sam2.1-tiny")
-ROWS, BATCH, STEPS = 200_000, 256, 200
 
 
 def model_of(name: str) -> Segmenter:
@@ -103,31 +99,6 @@ def _prompts(points_NQ2: np.ndarray) -> Prompts:
     return Prompts(torch.from_numpy(points_NQ2), torch.ones(points_NQ2.shape[:2], dtype=torch.long))
 
 
-def batches(tokens: np.ndarray, order: np.ndarray) -> None:
-    """What training takes of a container, without the training."""
-    for rows in order:
-        torch.from_numpy(np.ascontiguousarray(tokens[np.sort(rows)], np.float32))
-
-
-def mapped(table: Table) -> None:
-    """Add a row about reading tokens."""
-    rng = np.random.default_rng(0)
-    order = rng.integers(0, ROWS, (STEPS, BATCH))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tokens.safetensors"
-        with tensor_writer(path, (ROWS, 2, 256), "float32") as append:
-            for _ in range(10):
-                append(rng.standard_normal((ROWS // 10, 2, 256), np.float32))
-        tokens = open_tensor(path)
-        inside = np.array(tokens)
-        there, here = (seconds(partial(batches, each, order), 3) for each in (tokens, inside))
-        del tokens
-    rate = STEPS * BATCH
-    table.add_row(
-        f"{ROWS:,} rows of 2 × 256", f"{rate / there:,.0f}", f"{rate / here:,.0f}", f"{here / there:.2f}"
-    )
-
-
 def main() -> None:
     """Measure, and print tables of ratios."""
     parser = argparse.ArgumentParser(
@@ -158,9 +129,6 @@ def main() -> None:
         f"{'with' if given.augs else 'without'} augmentations, {torch.get_num_threads()} thread(s)"
     )
     Console().print(table)
-    reading = Table("tokens", "rows/s, mapped", "rows/s, in memory", "ratio")
-    mapped(reading)
-    Console().print(reading)
 
 
 if __name__ == "__main__":

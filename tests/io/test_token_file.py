@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from maskwright.errors import DatasetError, FileError
-from maskwright.io.token_file import open_tensor, tensor_writer
+from maskwright.io.token_file import open_tensor, read_ahead, tensor_writer
 
 
 def write(path: Path, rows: int = 5, dtype: str = "float32") -> np.ndarray:
@@ -111,3 +112,23 @@ def test_more_than_the_tensor_is_refused_and_so_is_a_key_given_twice(tmp_path: P
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="does not exist"):
         open_tensor(tmp_path / "t")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no advice about files")
+def test_rows_near_each_other_are_read_ahead_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t"
+    with tensor_writer(path, (3000, 64), "float32") as append:
+        append(np.zeros((3000, 64), np.float32))
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda file, start, length, advice: asked.append((start, length))
+    )
+    tensor = open_tensor(path)
+    read_ahead(tensor, np.array([2999, 5, 3, 5, 7]))
+    begin = path.stat().st_size - 3000 * 256
+    assert asked == [(begin + 3 * 256, 5 * 256), (begin + 2999 * 256, 256)]
+    read_ahead(tensor, np.zeros(0, np.int64))
+    read_ahead(np.zeros((3, 4)), np.array([1]))
+    assert len(asked) == 2

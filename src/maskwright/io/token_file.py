@@ -26,6 +26,8 @@ TYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"
 HEADER_LIMIT = 2**20
 NAME = "tokens"
 _ALIGN = 8
+NEAR = 2**17
+"""Bytes between rows that are read rather than left out: what a disk reads at once."""
 
 
 @contextmanager
@@ -90,6 +92,24 @@ def open_tensor(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     if not math.prod(shape):
         return np.zeros(shape, kind)  # nothing can be mapped of nothing
     return np.memmap(path, kind, "r", offset=8 + length, shape=shape)
+
+
+def read_ahead(tensor: npt.NDArray[Any], rows_A: npt.NDArray[np.int64]) -> None:
+    """Have the system read some rows of a mapped tensor into its file cache, while the caller goes on.
+
+    Whoever then looks at them one by one, in any order, does not wait for the disk each time. Rows near each
+    other are read with what lies between them. Where the system takes no such advice, nothing happens.
+    """
+    if not isinstance(tensor, np.memmap) or not len(rows_A) or not hasattr(os, "posix_fadvise"):
+        return
+    width = tensor[0].nbytes
+    rows = np.unique(rows_A)
+    breaks = np.flatnonzero(np.diff(rows) * width > NEAR)
+    firsts, lasts = rows[np.r_[0, breaks + 1]], rows[np.r_[breaks, -1]]
+    with Path(str(tensor.filename)).open("rb") as file:
+        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+            start = tensor.offset + first * width
+            os.posix_fadvise(file.fileno(), start, (last + 1 - first) * width, os.POSIX_FADV_WILLNEED)
 
 
 def _parse(path: str | os.PathLike[str], text: bytes, size: int) -> tuple[np.dtype[Any], tuple[int, ...]]:

@@ -16,7 +16,9 @@ from torch import Tensor
 from maskwright.cli.main import main
 from maskwright.errors import ConfigError, DatasetError
 from maskwright.methods.base import ItemKey, Losses, StepContext
+from maskwright.methods.uncertainty import data as data_module
 from maskwright.methods.uncertainty.config import HeadPlan, HeadSettings, HeadsSettings, make_plans
+from maskwright.methods.uncertainty.container import Container
 from maskwright.methods.uncertainty.data import BLOCK, WINDOW, Batch, Rows, Steps, open_parts, shuffled
 from maskwright.methods.uncertainty.measures import calibrate, measure, outputs
 from maskwright.methods.uncertainty.method import HeadsTraining
@@ -202,6 +204,26 @@ def test_an_order_has_each_row_once_and_reads_windows(count: int) -> None:
     rows = shuffled(count, np.random.default_rng(3))
     assert np.array_equal(np.sort(rows), np.arange(count))
     assert len(np.unique(rows[:WINDOW] // BLOCK)) <= WINDOW // BLOCK + 1
+
+
+def test_each_window_of_rows_is_read_ahead_once_before_it_begins(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data_module, "BLOCK", 5)
+    monkeypatch.setattr(data_module, "WINDOW", 40)
+    rows = open_parts(settings(folder)).training
+    announced: list[np.ndarray] = []
+    monkeypatch.setattr(Container, "read_ahead", lambda self, index: announced.append(np.asarray(index)))
+    steps = Steps(rows, [HeadPlan("quality", 0.1, 0, 0, 20, 1)])
+    first = steps._rows_of(steps.plans[0], 0, 7)
+    assert len(announced) == 1
+    assert set(first) <= set(announced[0])
+    assert len(announced[0]) == 80
+    steps._rows_of(steps.plans[0], 1, 7)
+    assert len(announced) == 1
+    for place in range(2, len(steps)):
+        steps._rows_of(steps.plans[0], place, 7)
+    assert np.array_equal(np.sort(np.concatenate(announced)), np.arange(len(rows)))
 
 
 def test_no_group_is_in_two_parts(folder: Path) -> None:

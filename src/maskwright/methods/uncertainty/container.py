@@ -11,7 +11,7 @@ A rows, P tokens of a mask, C channels.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from maskwright.errors import ConfigError, DatasetError, FileError
 from maskwright.io.files import nearest_name, read_json, shown
-from maskwright.io.token_file import open_tensor
+from maskwright.io.token_file import open_tensor, read_ahead
 from maskwright.methods.uncertainty.rows import Column, read_columns, read_values, row_schema
 from maskwright.types import BoolArray, FloatArray
 
@@ -168,13 +168,14 @@ class Container:
         """
         places = self._index[np.asarray(index_A, np.int64)]
         tokens = np.empty((len(places), *self.token_shape), np.float32)
-        parts = np.searchsorted(self._store.offsets, places, side="right") - 1
-        for part in np.unique(parts):
-            here = np.flatnonzero(parts == part)
-            # In the file's order, so that each page of it is read once.
-            here = here[np.argsort(places[here], kind="stable")]
-            tokens[here] = self._store.tensors[part][places[here] - self._store.offsets[part]]
+        for tensor, here, rows in self._store.located(places):
+            tokens[here] = tensor[rows]
         return tokens
+
+    def read_ahead(self, index_A: npt.ArrayLike) -> None:
+        """Let the disk begin to read the tokens of some rows, which are asked for soon."""
+        for tensor, _, rows in self._store.located(self._index[np.asarray(index_A, np.int64)]):
+            read_ahead(tensor, rows)
 
     @cached_property
     def channels(self) -> int:
@@ -284,6 +285,17 @@ class _Store:
     @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(model.name for model in self.models)
+
+    def located(self, places_A: Index) -> Iterator[tuple[Column, Index, Index]]:
+        """By file: its tensor, which of `places_A` lie in it, and at which rows.
+
+        In the file's order, so that each page of it is read once.
+        """
+        parts = np.searchsorted(self.offsets, places_A, side="right") - 1
+        for part in np.unique(parts):
+            here = np.flatnonzero(parts == part)
+            here = here[np.argsort(places_A[here], kind="stable")]
+            yield self.tensors[part], here, places_A[here] - self.offsets[part]
 
     def table(self, columns: Sequence[str] | None) -> list[pa.Table]:
         tables = [read_columns(folder.rows, self.names, columns) for folder in self.folders]

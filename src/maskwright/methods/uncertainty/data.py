@@ -29,7 +29,7 @@ PUBLISHED_TOKENS = 2
 BLOCK = 512
 """Rows that lie one after the other, and are read in the same part of an epoch."""
 WINDOW = 128 * BLOCK
-"""Rows among which steps draw: what the system's file cache must hold (128 MB of SAM 2's tokens)."""
+"""Rows among which steps draw; the file cache must hold two windows (200 MB each with P = 3, C = 256)."""
 CHUNK = 8192
 
 
@@ -192,6 +192,7 @@ class Steps(TrainingData):
     def __init__(self, rows: Rows, plans: Sequence[HeadPlan]) -> None:
         self.rows, self.plans = rows, tuple(plans)
         self._orders: dict[tuple[int, int, int], Index] = {}
+        self._windows: dict[tuple[int, int, int], int] = {}
         longest = max(self.plans, key=self._total)
         self.epochs = longest.epochs
         self._length = longest.steps(len(rows))
@@ -238,11 +239,21 @@ class Steps(TrainingData):
         if key not in self._orders:
             # The stream only moves forward.
             for old in [old for old in self._orders if old[0] == plan.batch_size]:
-                del self._orders[old]
+                del self._orders[old], self._windows[old]
             rng = np.random.default_rng((seed, plan.batch_size, epoch))
             self._orders[key] = shuffled(len(self.rows), rng)
         start = step * plan.batch_size
+        self._read_ahead(key, start // WINDOW)
         return self._orders[key][start : start + plan.batch_size]
+
+    def _read_ahead(self, key: tuple[int, int, int], window: int) -> None:
+        """When a window begins, let the disk read the next one; at first, the one that begins as well."""
+        last = self._windows.get(key)
+        if last == window:
+            return
+        first = window if last is None else window + 1
+        self.rows.container.read_ahead(self._orders[key][first * WINDOW : (window + 2) * WINDOW])
+        self._windows[key] = window
 
 
 def shuffled(count: int, rng: np.random.Generator) -> Index:
