@@ -16,7 +16,7 @@ from conftest import REPOSITORY
 import maskwright
 
 LIBRARIES = set(
-    "PIL accelerate cv2 matplotlib numpy pydantic rich scipy skimage torch transformers tyro".split()
+    "PIL accelerate cv2 matplotlib numba numpy pydantic rich scipy skimage torch transformers tyro".split()
 )
 HELP_SECONDS = 5.0  # it takes 0.05; the bound only catches a heavy import, on a busy machine too
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
@@ -30,7 +30,7 @@ MODULES = [
 # What an import must leave as it was. Libraries are imported first: their habits are not ours.
 SIDE_EFFECTS = """
 import json, logging, os, random, sys, threading, warnings
-import accelerate, cv2, matplotlib, numpy, scipy.io, skimage, torch, transformers, tyro, rich.progress
+import accelerate, cv2, matplotlib, numba, numpy, scipy.io, skimage, torch, transformers, tyro, rich.progress
 import transformers.models.sam.modeling_sam, transformers.models.sam2.modeling_sam2
 import transformers.models.sam_hq.modeling_sam_hq
 from importlib import import_module
