@@ -68,6 +68,13 @@ class RLE:
         return cls(size, packed["counts"].decode("ascii"))
 
     @classmethod
+    def trusted(cls, size: tuple[int, int], counts: str) -> RLE:
+        """Take text that was packed here, a mask of `size` (H, W) for certain, without reading it again."""
+        rle = object.__new__(cls)
+        rle.__dict__.update(size=size, counts=counts)
+        return rle
+
+    @classmethod
     def from_coco(cls, record: Any) -> RLE:  # noqa: ANN401
         """Read COCO's `{"size": [h, w], "counts": …}`; counts are text, bytes or a list of numbers.
 

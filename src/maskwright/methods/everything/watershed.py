@@ -130,7 +130,7 @@ def _any_unmarked(state: Labels, start: int, end: int, stride: int) -> bool:
     )
     for x in range(len(here)):
         signs |= above[x] | here[x] | below[x]
-    return signs < 0
+    return bool(signs < 0)
 
 
 @compiled
