@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
-from maskwright.data.dataset import Dataset, SampleError
+from maskwright.data.dataset import Contours, Dataset, SampleError
 from maskwright.data.files import (
     Pair,
     check_same_size,
@@ -18,6 +18,7 @@ from maskwright.data.files import (
     pair_files,
     require_folders,
 )
+from maskwright.data.outlines import Shapes
 from maskwright.data.segments import split_labels
 from maskwright.io.images import read_image
 from maskwright.io.masks import LabelMap
@@ -73,16 +74,30 @@ class BSDS500(Dataset):
     def read(self, index: int) -> Sample:
         """Decode item `index`."""
         pair, annotator = self._items[index]
+        labels = self._labels(index)
+        image = read_image(pair.image)
+        check_same_size(pair, image, labels.shape)
+        masks, ids = split_labels(labels)
+        return Sample(image, masks, ids, f"{pair.mask}[{annotator}]", partition=True)
+
+    def shapes(self, index: int) -> Shapes:
+        """The annotator's segments of item `index`."""
+        labels = self._labels(index)
+        return Shapes(labels.shape, [labels])
+
+    def contours(self, index: int) -> Contours:
+        """All annotators' boundaries of the photo of item `index`."""
+        return Contours(self.boundaries(index), thin=True)
+
+    def _labels(self, index: int) -> LabelMap:
+        pair, annotator = self._items[index]
         segmentations = read_segmentations(pair.mask)
         if annotator >= len(segmentations):
             message = (
                 f"has {len(segmentations)} annotators (counted from 0), so there is no number {annotator}"
             )
             raise SampleError("missing_annotator", pair.mask, message)
-        image = read_image(pair.image)
-        check_same_size(pair, image, segmentations[annotator].shape)
-        masks, ids = split_labels(segmentations[annotator])
-        return Sample(image, masks, ids, f"{pair.mask}[{annotator}]", partition=True)
+        return segmentations[annotator]
 
     def segmentations(self, index: int) -> list[LabelMap]:
         """All annotators' (H, W) label maps of the photo of item `index`."""

@@ -11,11 +11,13 @@ import numpy as np
 
 from maskwright.data.dataset import Dataset, Problem, SampleError
 from maskwright.data.files import Pair, check_same_size, require_folders
+from maskwright.data.outlines import Shapes
 from maskwright.errors import DatasetError, FileError, MaskError
 from maskwright.io.files import confine, read_json
 from maskwright.io.images import read_image
 from maskwright.io.polygons import rasterise_coco
-from maskwright.types import BoolArray, Sample
+from maskwright.io.rle import RLE
+from maskwright.types import Sample
 
 TREE = """\
   FOLDER/
@@ -134,7 +136,7 @@ class COCOInstances(Dataset):
         objects = self._of_image[entry["id"]]
         masks = np.zeros((len(objects), *size), bool)
         for k, annotation in enumerate(objects):
-            masks[k] = self._decode(annotation, size)
+            masks[k] = self._packed(annotation, size).decode()
         return Sample(
             image,
             masks,
@@ -143,9 +145,15 @@ class COCOInstances(Dataset):
             categories=tuple(self.categories[annotation["category_id"]] for annotation in objects),
         )
 
-    def _decode(self, annotation: Mapping[str, Any], size: tuple[int, int]) -> BoolArray:
+    def shapes(self, index: int) -> Shapes:
+        """The objects of item `index`, packed."""
+        entry = self.images[index]
+        size = (int(entry["height"]), int(entry["width"]))
+        return Shapes(size, (self._packed(annotation, size) for annotation in self._of_image[entry["id"]]))
+
+    def _packed(self, annotation: Mapping[str, Any], size: tuple[int, int]) -> RLE:
         try:
-            return rasterise_coco(annotation["segmentation"], size).decode()
+            return rasterise_coco(annotation["segmentation"], size)
         except MaskError as error:
             where = f"{self.file}: annotation {annotation['id']}"
             raise SampleError("malformed_mask", where, str(error)) from error

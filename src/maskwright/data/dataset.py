@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
+from maskwright.data.outlines import Patch, Shapes
 from maskwright.errors import DatasetError
 from maskwright.io.images import read_header
-from maskwright.types import Sample
+from maskwright.types import BoolArray, Sample
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,19 @@ class SampleError(DatasetError):
     def __init__(self, code: str, path: Path | str, message: str) -> None:
         super().__init__(f"{path}: {message}")
         self.problem = Problem(code, str(path), message)
+
+
+@dataclass(frozen=True, eq=False)
+class Contours:
+    """Boundaries that were drawn as such.
+
+    Args:
+        maps: (H, W) bool, one an annotator; of the photo's size, or of the one they were stored at.
+        thin: the lines are one pixel wide and may be given any width; others stay as they are.
+    """
+
+    maps: Sequence[BoolArray]
+    thin: bool = False
 
 
 class Dataset(Sequence[Sample], ABC):
@@ -73,6 +87,26 @@ class Dataset(Sequence[Sample], ABC):
         Raises:
             FileError: naming the file, when it cannot be used.
         """
+
+    def shapes(self, index: int) -> Shapes:
+        """The regions of item `index`, for their outlines.
+
+        Readers of files that hold run lengths, polygons or label maps override it, so that masks never lie in
+        memory together.
+
+        Raises:
+            FileError: naming the file, when it cannot be used.
+        """
+        sample = self.read(index)
+        return Shapes(sample.image.size, (Patch.of(mask) for mask in sample.masks), image=sample.image)
+
+    def contours(self, index: int) -> Contours | None:
+        """The boundaries of item `index`, where the dataset has them beside regions, or none but them.
+
+        Raises:
+            FileError: naming the file, when it cannot be used.
+        """
+        return None
 
     @overload
     def __getitem__(self, index: int) -> Sample: ...
@@ -121,6 +155,14 @@ class Subset(Dataset):
     def read(self, index: int) -> Sample:
         """Decode item `index`."""
         return self.dataset.read(self.indices[index])
+
+    def shapes(self, index: int) -> Shapes:
+        """The regions of item `index`."""
+        return self.dataset.shapes(self.indices[index])
+
+    def contours(self, index: int) -> Contours | None:
+        """The boundaries of item `index`."""
+        return self.dataset.contours(self.indices[index])
 
 
 def with_only(sample: Sample, chosen: Sequence[int]) -> Sample:

@@ -15,6 +15,7 @@ from typing import Any
 from maskwright.data.coco import TABLES, read_tables
 from maskwright.data.dataset import Dataset, Problem, SampleError
 from maskwright.data.files import Pair, check_same_size, list_below, require_folders
+from maskwright.data.outlines import Shapes
 from maskwright.errors import DatasetError, MaskError
 from maskwright.io.images import read_image
 from maskwright.io.inputs import IMAGE_SUFFIXES
@@ -96,6 +97,12 @@ class EntitySeg(Dataset):
             categories=None if None in names else names,
             partition=bool(masks.any(axis=0).all()),
         )
+
+    def shapes(self, index: int) -> Shapes:
+        """The entities of item `index`, packed."""
+        photo = self.photos[index]
+        size = (int(photo.entry["height"]), int(photo.entry["width"]))
+        return Shapes(size, (_parse(photo.file, entity, size) for entity in photo.entities))
 
 
 class _Finder:

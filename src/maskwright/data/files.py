@@ -163,16 +163,17 @@ def read_channel(path: Path) -> npt.NDArray[np.float32]:
     return (values[..., 0] if values.ndim == 3 else values).astype(np.float32) * scale
 
 
-def check_same_size(pair: Pair, image: Image, mask_size: tuple[int, ...]) -> None:
-    """Refuse a mask whose size is not its photo's.
+def check_same_size(pair: Pair, image: Image | tuple[int, int], mask_size: tuple[int, ...]) -> None:
+    """Refuse a mask whose size is not its photo's, given as the photo or as its height and width.
 
     Raises:
         SampleError: with both sizes; a swapped pair hints at a photo rotated by its EXIF tag.
     """
-    if image.size == mask_size:
+    size = image.size if isinstance(image, Image) else image
+    if size == mask_size:
         return
-    sizes = f"is {mask_size[1]}×{mask_size[0]}, but {pair.image.name} is {image.size[1]}×{image.size[0]}"
-    if image.size == mask_size[::-1]:
+    sizes = f"is {mask_size[1]}×{mask_size[0]}, but {pair.image.name} is {size[1]}×{size[0]}"
+    if size == mask_size[::-1]:
         message = f"{sizes}: one of them is turned; was the mask drawn on the photo before its EXIF rotation?"
         raise SampleError("exif_rotation", pair.mask, message)
     raise SampleError("size_mismatch", pair.mask, f"{sizes}; masks must have the size of their photo")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from maskwright.data.dataset import Problem
 from maskwright.data.files import Pair, PairedFiles, check_same_size, list_files, pair_files
+from maskwright.data.outlines import Shapes
 from maskwright.data.segments import split_labels
 from maskwright.errors import DatasetError, suggestion
 from maskwright.io.files import require_file
@@ -51,6 +52,11 @@ class FrameFolders(PairedFiles):
         check_same_size(pair, image, labels.shape)
         masks, ids = split_labels(labels, leave_out=(0,))
         return Sample(image, masks, ids, str(pair.mask))
+
+    def shapes(self, index: int) -> Shapes:
+        """The objects of frame `index`, and what is none."""
+        labels = self.read_labels(self.pairs[index].mask)
+        return Shapes(labels.shape, [labels])
 
 
 def list_frames(photos: Path, masks: Path) -> tuple[list[Pair], list[Problem]]:

@@ -17,11 +17,12 @@ from maskwright.data.area import AreaFilter
 from maskwright.data.dataset import Dataset, SampleError
 from maskwright.data.files import require_folders
 from maskwright.data.known import KnownMask
+from maskwright.data.outlines import Shapes
 from maskwright.data.soft_maps import Place, SoftMask, maps_of
 from maskwright.errors import DatasetError, MaskError
 from maskwright.io.byte_maps import decode_map
 from maskwright.io.files import confine, read_json, require_file
-from maskwright.io.images import read_image
+from maskwright.io.images import read_header, read_image
 from maskwright.io.label_shards import (
     MAX_MAP_PIXELS,
     SET_FORMAT,
@@ -146,6 +147,14 @@ class LabelledSet(Dataset):
             soft=maps_of(soft, image.size, "best" if self.target == "refined" else "probability"),
             uncertainty=self._uncertainty(soft, image.size),
         )
+
+    def shapes(self, index: int) -> Shapes:
+        """The masks of item `index`, packed unless they are refined ones."""
+        if self.target == "refined":
+            return super().shapes(index)
+        item = self.items[index]
+        masks = (self._packed(item, row) for row in self._rows(index))
+        return Shapes(read_header(item.path).size, masks)
 
     def known(self, index: int) -> list[KnownMask] | None:
         """The masks of item `index` with the quality that was expected of them; None without heads."""

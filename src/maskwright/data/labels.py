@@ -17,6 +17,7 @@ from maskwright.data.files import (
     pair_files,
     require_folders,
 )
+from maskwright.data.outlines import Shapes
 from maskwright.data.segments import split_labels, split_parts
 from maskwright.io.images import read_image
 from maskwright.io.masks import LabelMap, read_label_map
@@ -87,6 +88,11 @@ class LabelMaps(PairedFiles):
             uncertainty=self._uncertainty(labels, len(ids)),
             partition=self.classes and bool(masks.any(axis=0).all()),
         )
+
+    def shapes(self, index: int) -> Shapes:
+        """The regions of item `index`: its labels, those of the background among them."""
+        labels = read_label_map(self.pairs[index].mask)
+        return Shapes(labels.shape, [labels], void=np.isin(labels, self.void) if self.void else None)
 
     def _uncertainty(self, labels: LabelMap, count: int) -> FloatArray | None:
         if not self.void:

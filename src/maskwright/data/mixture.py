@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.data.dataset import Dataset, Subset
+from maskwright.data.dataset import Contours, Dataset, Subset
+from maskwright.data.outlines import Shapes
 from maskwright.errors import ConfigError
 from maskwright.types import Sample
 
@@ -74,6 +75,16 @@ class Mixture(Dataset):
         """Decode item `index`."""
         dataset, place = self.locate(index)
         return dataset.read(place)
+
+    def shapes(self, index: int) -> Shapes:
+        """The regions of item `index`."""
+        dataset, place = self.locate(index)
+        return dataset.shapes(place)
+
+    def contours(self, index: int) -> Contours | None:
+        """The boundaries of item `index`."""
+        dataset, place = self.locate(index)
+        return dataset.contours(place)
 
     def draw(self, count: int, rng: np.random.Generator) -> Indices:
         """`count` items in random order, from each dataset its share (rounded to whole items).

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from maskwright.data.area import AreaFilter
 from maskwright.data.dataset import SampleError
 from maskwright.data.files import Pair, PairedFiles, check_same_size, pair_trees, require_folders
+from maskwright.data.outlines import Shapes
 from maskwright.errors import MaskError
 from maskwright.io.files import read_json
-from maskwright.io.images import read_image
+from maskwright.io.images import read_header, read_image
 from maskwright.io.rle import RLE, decode_all
 from maskwright.types import Sample
 
@@ -47,15 +49,23 @@ class SA1B(PairedFiles):
         """Decode item `index`."""
         pair = self.pairs[index]
         image = read_image(pair.image)
-        ids: list[int] = []
-        masks: list[RLE] = []
+        found = list(self._masks(pair, image.size))
+        masks = decode_all([mask for _, mask in found], image.size)
+        return Sample(image, masks, tuple(name for name, _ in found), str(pair.mask))
+
+    def shapes(self, index: int) -> Shapes:
+        """The masks of item `index`, packed."""
+        pair = self.pairs[index]
+        size = read_header(pair.image).size
+        return Shapes(size, (mask for _, mask in self._masks(pair, size)))
+
+    def _masks(self, pair: Pair, size: tuple[int, int]) -> Iterator[tuple[int, RLE]]:
+        """The masks that the filter keeps, each with its id."""
         for number, annotation in enumerate(_annotations(pair)):
-            name, mask, (width, height) = _parse(pair, number, annotation, image.size)
-            check_same_size(pair, image, mask.size)
+            name, mask, (width, height) = _parse(pair, number, annotation, size)
+            check_same_size(pair, size, mask.size)
             if self.filter.keeps(mask.area, width, height):
-                ids.append(name)
-                masks.append(mask)
-        return Sample(image, decode_all(masks, image.size), tuple(ids), str(pair.mask))
+                yield name, mask
 
 
 def _annotations(pair: Pair) -> list[dict[str, Any]]:

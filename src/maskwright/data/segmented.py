@@ -10,6 +10,7 @@ import numpy as np
 
 from maskwright.data.dataset import Dataset, SampleError
 from maskwright.data.known import KnownMask
+from maskwright.data.outlines import Shapes
 from maskwright.errors import DatasetError, MaskError
 from maskwright.io.files import confine
 from maskwright.io.images import read_image
@@ -79,6 +80,12 @@ class SegmentedFolder(Dataset):
         categories = record.get("categories")
         names = None if categories is None else tuple(categories[place] for place in kept)
         return Sample(image, masks, tuple(kept), f"{self.file}[{record['path']}]", categories=names)
+
+    def shapes(self, index: int) -> Shapes:
+        """The masks of item `index`, packed."""
+        record = self.records[index]
+        size = (int(record["height"]), int(record["width"]))
+        return Shapes(size, (self._mask(record, place) for place in self._selected(record)))
 
     def known(self, index: int) -> list[KnownMask] | None:
         """The masks of item `index` with the quality that was expected of them; None without heads."""
