@@ -11,6 +11,7 @@ from typing import overload
 from maskwright.data.outlines import Patch, Shapes
 from maskwright.errors import DatasetError
 from maskwright.io.images import read_header
+from maskwright.io.masks import LabelMap
 from maskwright.types import BoolArray, Sample
 
 
@@ -108,6 +109,14 @@ class Dataset(Sequence[Sample], ABC):
         """
         return None
 
+    def segmentations(self, index: int) -> list[LabelMap] | None:
+        """All annotators' (H, W) label maps of the photo of item `index`, where several segmented it.
+
+        Raises:
+            FileError: naming the file, when it cannot be used.
+        """
+        return None
+
     @overload
     def __getitem__(self, index: int) -> Sample: ...
     @overload
@@ -163,6 +172,10 @@ class Subset(Dataset):
     def contours(self, index: int) -> Contours | None:
         """The boundaries of item `index`."""
         return self.dataset.contours(self.indices[index])
+
+    def segmentations(self, index: int) -> list[LabelMap] | None:
+        """All annotators' label maps of item `index`."""
+        return self.dataset.segmentations(self.indices[index])
 
 
 def with_only(sample: Sample, chosen: Sequence[int]) -> Sample:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from maskwright.data.dataset import Contours, Dataset, Subset
 from maskwright.data.outlines import Shapes
 from maskwright.errors import ConfigError
+from maskwright.io.masks import LabelMap
 from maskwright.types import Sample
 
 Indices = npt.NDArray[np.int64]
@@ -85,6 +86,11 @@ class Mixture(Dataset):
         """The boundaries of item `index`."""
         dataset, place = self.locate(index)
         return dataset.contours(place)
+
+    def segmentations(self, index: int) -> list[LabelMap] | None:
+        """All annotators' label maps of item `index`."""
+        dataset, place = self.locate(index)
+        return dataset.segmentations(place)
 
     def draw(self, count: int, rng: np.random.Generator) -> Indices:
         """`count` items in random order, from each dataset its share (rounded to whole items).

@@ -8,7 +8,7 @@ from maskwright.errors import ConfigError, suggestion
 from maskwright.methods.base import Method
 from maskwright.methods.settings import TrainSettings
 
-METHODS = ("finetune", "refiner", "sum", "sum-hq", "nano", "heads")
+METHODS = ("boundary", "finetune", "refiner", "sum", "sum-hq", "nano", "heads")
 
 
 def settings_class(name: str, source: str) -> type[TrainSettings]:
@@ -17,6 +17,10 @@ def settings_class(name: str, source: str) -> type[TrainSettings]:
     Raises:
         ConfigError: there is no such method; `source` is named.
     """
+    if name == "boundary":
+        from maskwright.methods.everything.config import BoundarySettings
+
+        return BoundarySettings
     if name == "finetune":
         from maskwright.methods.finetune.config import FinetuneSettings
 
@@ -52,6 +56,12 @@ def build_method(name: str, settings: TrainSettings, out: Path) -> Method:
     Raises:
         MaskwrightError: its model or its data cannot be opened.
     """
+    if name == "boundary":
+        from maskwright.methods.everything.config import BoundarySettings
+        from maskwright.methods.everything.method import BoundaryTraining
+
+        assert isinstance(settings, BoundarySettings)
+        return BoundaryTraining(settings)
     if name == "finetune":
         from maskwright.methods.finetune.config import FinetuneSettings
         from maskwright.methods.finetune.method import Finetune

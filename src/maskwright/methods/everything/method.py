@@ -1,0 +1,121 @@
+"""Training a boundary model (DirectSAM; EPOC, ICML 2025, appendix A), with losses for several annotators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from maskwright.data.dataset import Dataset
+from maskwright.data.mixture import Mixture, split_by_image
+from maskwright.data.registry import open_dataset
+from maskwright.errors import ConfigError
+from maskwright.losses.boundaries import boundary_loss
+from maskwright.methods.base import Losses, Method, ParameterGroup, StepContext
+from maskwright.methods.everything.config import BoundarySettings
+from maskwright.methods.everything.items import Batch, BoundaryData
+from maskwright.methods.everything.validation import Validation
+from maskwright.models.boundary import BoundaryModel, normalise
+from maskwright.models.boundary_files import save_boundary, start_model
+
+FILE = "boundary.safetensors"
+
+
+class BoundaryTraining(Method):
+    """Learn the outlines of everything that was annotated.
+
+    Args:
+        settings: which model, from which data.
+
+    Raises:
+        ConfigError: no data are given.
+        MaskwrightError: the model or the data cannot be opened.
+    """
+
+    name = "boundary"
+    headline = "ods"
+    settings: BoundarySettings
+    model: BoundaryModel
+
+    def __init__(self, settings: BoundarySettings) -> None:
+        self.settings = settings
+        if not settings.data:
+            raise ConfigError(
+                "no training data were given: use --data KIND:FOLDER, see `maskwright data list`."
+            )
+        self.training, held_out = open_data(settings)
+        torch.manual_seed(settings.seed)  # a fresh classifier
+        self.model = start_model(settings.model, from_scratch=settings.from_scratch)
+        self.validation = None if held_out is None else Validation(held_out, settings)
+
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Everything; weight decay on matrices and kernels, not on norms and biases."""
+        groups = []
+        for part, rate in (("encoder", self.settings.encoder_rate), ("head", 1.0)):
+            named = {n: p for n, p in self.model.named_parameters() if _is_head(n) == (part == "head")}
+            matrices = {name: p for name, p in named.items() if p.ndim > 1}
+            vectors = {name: p for name, p in named.items() if p.ndim <= 1}
+            groups.append(ParameterGroup(part, matrices, rate))
+            groups.append(ParameterGroup(f"{part} vectors", vectors, rate, weight_decay=0.0))
+        return [group for group in groups if group.parameters]
+
+    def training_data(self) -> BoundaryData:
+        """Augmented photos with their outlines."""
+        return BoundaryData(self.training, self.settings, self.model.multiple)
+
+    def training_step(self, batch: Batch, context: StepContext) -> Losses:
+        """One forward pass, and the loss over all pixels that are not ignored."""
+        settings = self.settings
+        logits_B1hw = self.model(normalise(batch.pixels_BHW3)).float()
+        loss_B = boundary_loss(
+            logits_B1hw,
+            batch.fraction_BHW,
+            batch.ignore_BHW,
+            settings.loss,
+            eta=settings.eta,
+            lambda_=settings.negatives,
+            dice=settings.dice,
+        )
+        return {"loss": loss_B.mean()}
+
+    def evaluate(self) -> dict[str, float]:
+        """Best F of the boundaries of held-out photos."""
+        return {} if self.validation is None else self.validation.measure(self.model)
+
+    def export(self, folder: Path, metrics: dict[str, float]) -> Path:
+        """Write the model with its resolution."""
+        settings = self.settings
+        figures = {f"validation_{name}": f"{value:.4f}" for name, value in metrics.items()}
+        return save_boundary(
+            self.model,
+            folder / FILE,
+            resolution=settings.resolution,
+            keep_aspect=settings.keep_aspect,
+            metadata=figures,
+        )
+
+    def next_steps(self, model: Path) -> tuple[str, ...]:
+        """Commands that use the model."""
+        return (
+            f"maskwright everything PHOTO --method boundary --model {model} --out DIR",
+            f"maskwright evaluate boundaries --data KIND:FOLDER --model {model}",
+        )
+
+
+def open_data(settings: BoundarySettings) -> tuple[Dataset, Dataset | None]:
+    """Training and validation data; without the latter, photos are held out of the former."""
+    training = _open(settings.data)
+    if settings.val:
+        return training, _open(settings.val)
+    if not settings.val_share:
+        return training, None
+    return split_by_image(training, settings.val_share, settings.seed)
+
+
+def _open(specs: tuple[str, ...]) -> Dataset:
+    opened = [open_dataset(spec) for spec in specs]
+    return opened[0] if len(opened) == 1 else Mixture([(dataset, len(dataset)) for dataset in opened])
+
+
+def _is_head(name: str) -> bool:
+    return "decode_head." in name or name.startswith("head.")

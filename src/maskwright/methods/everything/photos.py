@@ -1,0 +1,140 @@
+"""Photos with what outlines are drawn from after a photo was moved: a map an annotator.
+
+H W size of the photo, K annotators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from maskwright.data.boundary_targets import resize_lines, resize_photo, target_size
+from maskwright.data.dataset import Dataset, SampleError
+from maskwright.data.outlines import Patch, Shapes
+from maskwright.io.images import read_image
+from maskwright.io.rle import RLE
+from maskwright.metrics.thinning import thin
+from maskwright.types import BoolArray, ByteArray, Image
+
+Labels = npt.NDArray[np.int32]
+Numbers = npt.NDArray[np.uint32]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo that outlines can be drawn on.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        labels: K label maps (H, W) int32; a boundary is where labels differ.
+        lines: K maps (H, W) bool of lines of one pixel, where there are no labels.
+        void: (H, W) bool, what nobody labelled, or None.
+    """
+
+    pixels: ByteArray
+    labels: tuple[Labels, ...]
+    lines: tuple[BoolArray, ...]
+    void: BoolArray | None
+
+    @property
+    def size(self) -> Size:
+        """Height and width."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+        planes = (self.pixels, *self.labels, *self.lines)
+        return sum(plane.nbytes for plane in planes) + (0 if self.void is None else self.void.nbytes)
+
+
+def read_photo(dataset: Dataset, index: int, resolution: int | None, *, keep_aspect: bool) -> Photo:
+    """Read a photo and the regions of all its annotators, or else the lines they drew.
+
+    Args:
+        dataset: any.
+        index: which item.
+        resolution: None for the photo's own size, else the side of a square, or the longer side.
+        keep_aspect: with a resolution, keep the photo's aspect.
+
+    Raises:
+        FileError: naming the file, when it cannot be used.
+    """
+    maps = dataset.segmentations(index)
+    drawn = None if maps else dataset.contours(index)
+    shapes = None if maps or drawn else dataset.shapes(index)
+    image = shapes.image if shapes else None
+    image = image or read_image(dataset.image_path(index))
+    size = target_size(image.size, resolution, keep_aspect=keep_aspect)
+    pixels = resize_photo(image, size).pixels
+    if drawn:
+        lines = tuple(thin(resize_lines(plane, size)) for plane in drawn.maps)
+        return Photo(pixels, (), lines, None)
+    if shapes:
+        _check_size(dataset, index, image, shapes.size)
+        void = None if shapes.void is None else resize_labels(shapes.void.astype(np.int32), size) > 0
+        return Photo(pixels, (resize_labels(cover(shapes), size),), (), void)
+    assert maps
+    for plane in maps:
+        _check_size(dataset, index, image, plane.shape)
+    return Photo(pixels, tuple(resize_labels(plane, size) for plane in maps), (), None)
+
+
+def cover(shapes: Shapes) -> Labels:
+    """One label map whose borders are the outlines of all regions, which may overlap.
+
+    Each region has a random number of 32 bits, and a pixel those of the regions it lies in, combined by
+    exclusive or (Zobrist's hashing). Two neighbouring pixels in different regions get equal numbers by a
+    chance of 2⁻³². Run-length masks are never decoded: each run's end changes the number of all that follows,
+    so one pass over the image is enough for all of them.
+
+    Args:
+        shapes: the regions of one image.
+
+    Returns:
+        (H, W) int32.
+    """
+    rng = np.random.default_rng(0)
+    height, width = shapes.size
+    labels = np.zeros((height, width), np.uint32)
+    changes = np.zeros(height * width + 1, np.uint32)  # column by column, as runs go
+    for part in shapes.parts:
+        number = rng.integers(1, 2**32, dtype=np.uint32)
+        if isinstance(part, RLE):
+            np.bitwise_xor.at(changes, np.cumsum(part.runs()[:-1]), number)
+        elif isinstance(part, Patch):
+            h, w = part.mask.shape
+            inside = labels[part.top : part.top + h, part.left : part.left + w]
+            np.bitwise_xor(inside, number, out=inside, where=part.mask)
+        else:
+            labels ^= _scatter(part.astype(np.uint32) + number)
+    runs_wh = np.bitwise_xor.accumulate(changes[:-1]).reshape(width, height)
+    return (labels ^ runs_wh.T).view(np.int32)
+
+
+def resize_labels(labels: Labels, size: tuple[int, int]) -> Labels:
+    """Resize a label map to (h, w), taking the nearest label."""
+    if labels.shape == size:
+        return labels
+    # As bytes: OpenCV resizes no int32.
+    planes = np.ascontiguousarray(labels).view(np.uint8).reshape(*labels.shape, 4)
+    resized = cv2.resize(planes, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return np.ascontiguousarray(resized).view(np.int32)[..., 0]
+
+
+def _check_size(dataset: Dataset, index: int, image: Image, size: tuple[int, ...]) -> None:
+    if size != image.size:
+        sizes = f"{size[1]}×{size[0]} pixels, and it has {image.size[1]}×{image.size[0]}"
+        message = f"its regions of {image.source} are for {sizes}"
+        raise SampleError("size_mismatch", dataset.mask_path(index), message)
+
+
+def _scatter(numbers: Numbers) -> Numbers:
+    """A one-to-one mapping of 32-bit numbers that leaves no pattern in them (murmur3's last steps)."""
+    numbers = (numbers ^ (numbers >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    numbers = (numbers ^ (numbers >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return np.asarray(numbers ^ (numbers >> np.uint32(16)))
