@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 from maskwright.data import aerial, contours, dram, people, phenobench, seginw, soba
-from maskwright.data.colours import UNKNOWN
+from maskwright.data.colours import UNKNOWN, Unknown
 from maskwright.data.kind import Kind
 from maskwright.data.options import Option, choice, names, text, yes_no
 from maskwright.data.tree_sets import TREES
@@ -26,7 +25,7 @@ def _split(*splits: str) -> dict[str, Option]:
 
 
 def _tree(
-    name: str, summary: str, task: str, images: str, licence: str = "unknown", unknown: str = "refuse"
+    name: str, summary: str, task: str, images: str, licence: str = "unknown", unknown: Unknown = "refuse"
 ) -> Kind:
     """An entry of the table of trees, with the options that it has a use for."""
     tree = TREES[name]
@@ -38,14 +37,13 @@ def _tree(
     if tree.palette:
         option = _UNKNOWN["unknown"]
         options["unknown"] = Option(option.parse, f"{option.help} (default {unknown})")
-    preset: Mapping[str, str] = {"unknown": unknown} if tree.palette else {}
     return Kind(
         summary=summary,
         task=task,
         images=images,
         licence=licence,
         tree=tree.shape,
-        build=partial(open_tree, name, tree, **preset),
+        build=partial(open_tree, name, tree, unknown=unknown),
         options=options,
     )
 

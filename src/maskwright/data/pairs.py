@@ -152,8 +152,8 @@ def hqseg_tree(name: str) -> str:
     """The folders one set of HQSeg-44K is expected in."""
     of_folder: dict[tuple[str, str, str], list[str]] = {}
     for split, folders in HQSEG[name].items():
-        for folder in folders:
-            of_folder.setdefault(folder, []).append(split)
+        for place in folders:
+            of_folder.setdefault(place, []).append(split)
     lines = ["  FOLDER/"]
     for (folder, images, masks), splits in of_folder.items():
         lines.append(f"    {Path(folder, images, 'NAME.jpg').as_posix()}      split={' or '.join(splits)}")

@@ -1,4 +1,4 @@
-"""PhenoBench: sugar beets and weeds from above, with 16-bit maps of plants and leaves (Weyler et al. 2023)."""
+"""PhenoBench: beets and weeds from above, with 16-bit maps of plants and leaves (Weyler et al. 2023)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The table of datasets that are trees of photos and label maps: folders, encodings, classes.
 
 Folders are those of the releases and of DirectSAM's list. Where maps were prepared by a script that is not
-public (Mapillary Metropolis) or nothing says how they are encoded (TreeCount, MyFood), any map is read: numbers
-of 8 or 16 bits, palette indices, or colours.
+public (Mapillary Metropolis) or nothing says how they are encoded (TreeCount, MyFood), any map is read:
+numbers of 8 or 16 bits, palette indices, or colours.
 """
 
 from __future__ import annotations
