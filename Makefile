@@ -45,6 +45,7 @@ fmt: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/cli_reference.py
+	$(BIN)/python docs/datasets_reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:

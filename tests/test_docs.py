@@ -25,6 +25,7 @@ from maskwright.models.hub import local_file
 
 sys.path.insert(0, str(REPOSITORY / "docs"))
 import cli_reference
+import datasets_reference
 
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$|^<!-- set-up\n(.*?)^-->$", re.MULTILINE | re.DOTALL)
@@ -75,6 +76,11 @@ def run_console(code: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_command_reference_is_current() -> None:
     written = cli_reference.PAGE.read_text(encoding="utf-8")
     assert written == cli_reference.render(), "out of date: run `python docs/cli_reference.py`"
+
+
+def test_dataset_reference_is_current() -> None:
+    written = datasets_reference.PAGE.read_text(encoding="utf-8")
+    assert written == datasets_reference.render(), "out of date: run `python docs/datasets_reference.py`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -22,7 +22,9 @@ from data.part_sets import (
 )
 from data.test_entityseg import content, write
 
+from maskwright.data.boundary_targets import boundary_target
 from maskwright.data.check import check_dataset
+from maskwright.data.outlines import Patch, Shapes, outline
 from maskwright.data.panoptic_parts import at_level
 from maskwright.data.registry import build_dataset, open_dataset
 from maskwright.errors import DatasetError, FileError
@@ -41,6 +43,21 @@ def test_every_kind_reads_its_miniature_and_the_check_passes(tmp_path: Path, kin
         assert str(dataset.image_path(k)) in sample.image.source
         assert str(dataset.mask_path(k)) in sample.source
         dataset.probe(k)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_outlines_of_shapes_are_those_of_the_masks(tmp_path: Path, kind: str) -> None:
+    for query in ("", "?crowd=skip") if kind == "coconut-s" else ("",):
+        dataset = open_dataset(f"{kind}:{MAKERS[kind](tmp_path)}{query}")
+        for k, sample in enumerate(dataset):
+            masks = Shapes(sample.image.size, [Patch.of(mask) for mask in sample.masks])
+            expected, found = (outline(shapes, thickness=1) for shapes in (masks, dataset.shapes(k)))
+            assert expected.any() == bool(sample.ids)
+            assert (found == expected).all()
+            target = boundary_target(
+                dataset, k, resolution=None, keep_aspect=True, thickness=1, style="exact"
+            )
+            assert (target.image.pixels == sample.image.pixels).all()
 
 
 @pytest.mark.parametrize("kind", MAKERS)

@@ -17,6 +17,7 @@ from maskwright.data.colours import read_codes
 from maskwright.data.dataset import Dataset, Problem, SampleError
 from maskwright.data.files import Pair, check_same_size, list_below, list_files, require_folders
 from maskwright.data.labels import LabelPairs
+from maskwright.data.outlines import Shapes
 from maskwright.errors import DatasetError, FileError, MaskError
 from maskwright.io.files import confine
 from maskwright.io.images import read_image
@@ -116,6 +117,12 @@ class PartImageNetPP(Dataset):
             f"{photo.file}[{photo.entry['file_name']}]",
             categories=tuple(self._class(photo.file).names[part["category_id"]] for part in parts),
         )
+
+    def shapes(self, index: int) -> Shapes:
+        """The parts of item `index`, packed."""
+        photo = self.photos[index]
+        size = (int(photo.entry["height"]), int(photo.entry["width"]))
+        return Shapes(size, (_decode(photo.file, part, size) for part in self._parts(photo)))
 
     def _parts(self, photo: _Photo) -> Sequence[Mapping[str, Any]]:
         return self._class(photo.file).parts[photo.entry["id"]]

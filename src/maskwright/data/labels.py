@@ -113,8 +113,12 @@ class LabelPairs(PairedFiles):
 
     def shapes(self, index: int) -> Shapes:
         """The regions of item `index`: its labels, those of the background among them."""
-        labels = read_label_map(self.pairs[index].mask)
-        return Shapes(labels.shape, [labels], void=np.isin(labels, self.void) if self.void else None)
+        return self.regions(self.labels(index))
+
+    def regions(self, labels: LabelMap, image: Image | None = None) -> Shapes:
+        """The regions of a (H, W) label map."""
+        void = np.isin(labels, self.void) if self.void else None
+        return Shapes(labels.shape, [labels], void=void, image=image)
 
     def _uncertainty(self, labels: LabelMap, count: int) -> FloatArray | None:
         if not self.void:

@@ -14,11 +14,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
+
 from maskwright.data.coco import read_tables
 from maskwright.data.colours import read_codes
-from maskwright.data.dataset import Problem, SampleError, with_only
+from maskwright.data.dataset import Problem, SampleError
 from maskwright.data.files import Pair, list_below, require_folders
 from maskwright.data.labels import LabelPairs
+from maskwright.data.segments import present_labels
 from maskwright.errors import DatasetError
 from maskwright.io.inputs import IMAGE_SUFFIXES
 from maskwright.io.masks import LabelMap
@@ -49,14 +52,16 @@ class Layout:
     @property
     def tree(self) -> str:
         """The expected folder, for people."""
-        images, *more = self.images
-        also = f", {', '.join(more)}/" if more else ""
-        name = "…/objects365_v1_00000001.jpg" if self.numbered else "000000000009.jpg"
-        stem = "00000001" if self.numbered else "000000000009"
+        images, *others = (f"{name}/" for name in self.images)
+        maps, *places = (f"{name}/" for name in self.maps)
+        also = f"and {', '.join(others)}, " if others else ""
+        photo, stem = "000000000009.jpg", "000000000009"
+        if self.numbered:
+            photo, stem = "train/patch0/objects365_v1_00000009.jpg", "objects365_v1_00000009"
         return (
             f"  FOLDER/\n"
-            f"    {images}/{name}      photos, in any folders below{also}; elsewhere: images=DIR,DIR\n"
-            f"    {self.maps[0]}/{stem}.png      or {', '.join(self.maps[1:])}/; elsewhere: maps=DIR\n"
+            f"    {images}{photo} …      {also}with folders below; elsewhere: images=DIR,DIR\n"
+            f"    {maps}{stem}.png …      or in {', '.join(places)}; elsewhere: maps=DIR\n"
             f"    {self.tables[0]}      the segments' classes, if it is there; elsewhere: annotations=FILE"
         )
 
@@ -143,30 +148,30 @@ class Panoptic(LabelPairs):
         super().__init__(pairs, problems)
 
     def labels(self, index: int) -> LabelMap:
-        """The (H, W) map of the segments' numbers."""
-        return read_codes(self.pairs[index].mask)
-
-    def read(self, index: int) -> Sample:
-        """Decode item `index`.
+        """The (H, W) map of the segments' numbers, 0 where there is none.
 
         Raises:
             SampleError: also when the map has segments that the JSON file does not list.
         """
-        sample = super().read(index)
-        whole = bool(sample.masks.any(axis=0).all())
+        path = self.pairs[index].mask
+        labels = read_codes(path)
         if self.file is None:
-            return replace(sample, partition=whole)
-        known = self.segments[self.pairs[index].mask.name]
-        unlisted = [number for number in sample.ids if number not in known]
+            return labels
+        known = self.segments[path.name]
+        unlisted = [number for number in present_labels(labels) if number and number not in known]
         if unlisted:
             listed = ", ".join(map(str, unlisted[:5]))
             message = f"has segments that {self.file.name} does not list: {listed}; leave the file out with"
-            raise SampleError("malformed_mask", self.pairs[index].mask, f"{message} annotations=")
-        found = [known[number] for number in sample.ids]
-        sample = replace(sample, categories=tuple(entry.category for entry in found), partition=whole)
-        if self.skip and any(entry.crowd for entry in found):
-            return with_only(sample, [k for k, entry in enumerate(found) if not entry.crowd])
-        return sample
+            raise SampleError("malformed_mask", path, f"{message} annotations=")
+        crowds = [number for number, segment in known.items() if segment.crowd] if self.skip else []
+        return np.where(np.isin(labels, crowds), 0, labels) if crowds else labels
+
+    def read(self, index: int) -> Sample:
+        """Decode item `index`."""
+        sample = super().read(index)
+        known = self.segments.get(self.pairs[index].mask.name)
+        names = tuple(known[number].category for number in sample.ids) if known is not None else None
+        return replace(sample, categories=names, partition=bool(sample.masks.any(axis=0).all()))
 
 
 def _stem(path: Path) -> str:

@@ -20,12 +20,13 @@ from maskwright.data.colours import read_codes
 from maskwright.data.dataset import Problem, SampleError
 from maskwright.data.files import Pair, check_same_size, list_below, require_folders
 from maskwright.data.labels import LabelPairs, Mode
+from maskwright.data.outlines import Shapes
 from maskwright.errors import DatasetError, FileError
 from maskwright.io.decode import open_image
 from maskwright.io.files import shown
 from maskwright.io.images import read_image
-from maskwright.io.masks import read_label_map
-from maskwright.types import Sample
+from maskwright.io.masks import LabelMap, read_label_map
+from maskwright.types import Image, Sample
 
 TREE = """\
   FOLDER/                                        as downloaded, with all folders
@@ -96,16 +97,31 @@ class ParquetMaps(LabelPairs):
         Raises:
             SampleError: also when the row lacks its photo or its map.
         """
+        image, labels = self._decode(index)
+        return self.sample(image, labels, self._source(index))
+
+    def labels(self, index: int) -> LabelMap:
+        """The (H, W) label map of item `index`."""
+        return self._decode(index)[1]
+
+    def shapes(self, index: int) -> Shapes:
+        """The regions of item `index`: its labels, those of the background among them."""
+        image, labels = self._decode(index)
+        return self.regions(labels, image)
+
+    def _decode(self, index: int) -> tuple[Image, LabelMap]:
         photo, map_ = self._row(index)
-        name = self._name(index)
+        name, source = self._name(index), self._source(index)
         image = read_image(name, data=photo)
-        source = f"{name}[{self.columns[1]}]"
         labels = (read_codes if self.encoding == "colours" else read_label_map)(source, data=map_)
         check_same_size(Pair(Path(name), Path(source)), image, labels.shape)
-        return self.sample(image, labels, source)
+        return image, labels
 
     def _name(self, index: int) -> str:
         return f"{self.pairs[index].image}[{self._place(index)}]"
+
+    def _source(self, index: int) -> str:
+        return f"{self._name(index)}[{self.columns[1]}]"
 
     def _place(self, index: int) -> int:
         """Number of item `index` in its shard, from 0."""
