@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import Positional as Positional
@@ -72,13 +73,18 @@ def parse(options: Any, argv: list[str], *, prog: str, description: str | None =
     The description defaults to the dataclass's docstring. Unknown or ill-typed arguments print an error with
     a suggestion and raise `SystemExit(2)`; `--help` raises `SystemExit(0)`.
     """
-    return tyro.cli(
-        options,
-        args=argv,
-        prog=prog,
-        description=description,
-        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
-    )
+    try:
+        return tyro.cli(
+            options,
+            args=argv,
+            prog=prog,
+            description=description,
+            config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+        )
+    except ValidationError as error:  # of settings among the flags
+        told = [(str(problem["loc"][0]).replace("_", "-"), problem["msg"]) for problem in error.errors()]
+        Session(Common()).error("; ".join(f"--{flag}: {message}" for flag, message in told))
+        raise SystemExit(USAGE_ERROR) from None
 
 
 @dataclass

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from pydantic import ValidationError
 from tyro.conf import Positional
 
 from maskwright.cli.commands import dispatch
-from maskwright.cli.common import USAGE_ERROR, Common, Session, parse, run
+from maskwright.cli.common import Common, Session, parse, run
 from maskwright.errors import ConfigError
 from maskwright.methods.automatic.config import AutomaticSettings
 
@@ -90,13 +89,7 @@ def _main_refine(argv: list[str]) -> int:
 
 
 def _main_masks(argv: list[str]) -> int:
-    try:
-        options = parse(Masks, argv, prog=f"{PROG} masks")
-    except ValidationError as error:
-        flags = [(str(problem["loc"][0]).replace("_", "-"), problem["msg"]) for problem in error.errors()]
-        Session(Common()).error("; ".join(f"--{flag}: {message}" for flag, message in flags))
-        return USAGE_ERROR
-    return run(options, masks)
+    return run(parse(Masks, argv, prog=f"{PROG} masks"), masks)
 
 
 def masks(options: Masks, session: Session) -> None:

@@ -12,6 +12,7 @@ from maskwright.cli.commands import dispatch
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "segment": ("maskwright.cli.segment", "Cut objects out of images, from points, boxes or masks."),
+    "everything": ("maskwright.cli.everything", "Cut images into all there is, without a prompt."),
     "personalize": ("maskwright.cli.personalize", "Find an object everywhere, from one photo with one mask."),
     "track": ("maskwright.cli.track", "Follow objects through a video, from their first masks."),
     "train": ("maskwright.cli.train", "Train a model by a recipe, or fine-tune one on your own data."),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from maskwright.cli.common import Session
     from maskwright.io.inputs import ImageFile
+    from maskwright.report.image_run import ImageRun
     from maskwright.report.segmentation import SegmentRun
 
 
@@ -51,7 +52,7 @@ def carry_out(
     return done
 
 
-def work_off(work: SegmentRun, images: Sequence[ImageFile], title: str, session: Session) -> None:
+def work_off(work: ImageRun[Any], images: Sequence[ImageFile], title: str, session: Session) -> None:
     """Segment these images, naming each that failed."""
     for image, outcome in session.track(work.segment(images), title, total=len(images)):
         if isinstance(outcome, Exception):

@@ -11,7 +11,8 @@ from maskwright.methods.prompting import to_prompts
 from maskwright.methods.uncertainty.cascade import Budget, Costs, choose_prompts
 from maskwright.models.segmenter import Segmenter
 from maskwright.models.uncertainty import QUALITY
-from maskwright.report.segmentation import Answer, PromptAsker, Record
+from maskwright.report.image_run import Record
+from maskwright.report.segmentation import Answer, PromptAsker
 from maskwright.types import Image
 
 Doubt = Literal["quality", "model_gap"]

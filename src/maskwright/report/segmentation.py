@@ -1,56 +1,40 @@
 """Segmenting many images into a folder: masks, overlays, uncertainty and records, one image after the other.
 
-OUT/run.json                    the settings, so that another run cannot mix with this one
-OUT/results.jsonl               one record per finished image; written last, it marks the image as done
 OUT/overlays/a/x.jpg.png        masks and prompts on the photo, its longest side at most 2000 pixels; beside
                                 each mask its expected quality, "?" where that is low, or else its score
 OUT/masks/a/x.jpg.0.png         mask of prompt (or found object) 0, 0 and 255 (x.jpg.0-2.png: its third mask)
 OUT/uncertainty/a/x.jpg.0.png   entropy of the mask probability: 0 certain, 255 undecided (1 bit);
                                 with a refiner, by how much it changed the mask's probability: 255 is 1
 OUT/covers/a/x.jpg.0.png        with a guarantee's margin: the mask grown so that it covers the object
-OUT/coco.json                   all masks with scores and the files above, and other formats as asked
+
+and what every run over images has (`image_run`).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-import maskwright
 from maskwright.data.tasks import Task
-from maskwright.errors import ConfigError, FileError, InputError
-from maskwright.export.labels import FILE_FORMATS, LabelledImage, write_labels
-from maskwright.io.files import confine, make_folder, read_json, write_json
-from maskwright.io.images import read_image, write_png
+from maskwright.export.labelled import LabelledImage
+from maskwright.io.images import write_png
 from maskwright.io.inputs import ImageFile
 from maskwright.io.masks import write_mask
-from maskwright.io.records import RecordWriter, read_records
 from maskwright.io.rle import RLE
 from maskwright.methods.prompt_file import PromptBook
 from maskwright.methods.prompting import to_prompts
 from maskwright.methods.refine.refiner import MaskRefiner, disagreement
 from maskwright.models.segmenter import Segmenter
 from maskwright.models.uncertainty import DOUBTFUL
+from maskwright.report.image_run import ImageRun, Record
 from maskwright.report.overlay import draw
 from maskwright.types import BoolArray, FloatArray, HQMode, Image, Masks, Prompts
 
 OVERLAY_SIDE = 2000
-SETTINGS, RECORDS = "run.json", "results.jsonl"
-
-Record = dict[str, Any]
-"""`LabelledImage.to_record()`, and of the image: "overlay", "source", "bytes", "modified_ns", "seconds".
-
-The label's extra rows are "prompt" (its number), "choice" (the mask's number among that prompt's masks),
-"uncertainty" (its mean over the mask; over the image where the mask is empty), "mask_file" and
-"uncertainty_file"; and, as the model's uncertainty heads tell them, "quality", "model_gap", "prompt_gap" and
-"task_gap". With a refiner, masks and scores are its own, "unrefined_score" is the model's, and
-"unrefined_quality" and so on are what the heads tell of the model's own mask.
-"""
 
 ROWS = {"unrefined_iou": "unrefined_score"}
 """Extras of masks that are called otherwise in records."""
@@ -149,109 +133,42 @@ class PromptAsker:
         return Answer(self.refiner.refine_masks(embedding, masks, prompts), prompts, masks)
 
 
-class SegmentRun:
-    """One output folder and what is finished in it; made again with the same settings, it carries on.
+class SegmentRun(ImageRun[Answer]):
+    """Masks of many images in a folder.
+
+    A record's extra rows are "prompt" (its number), "choice" (the mask's number among that prompt's masks),
+    "uncertainty" (its mean over the mask; over the image where the mask is empty), "mask_file" and
+    "uncertainty_file"; and, as the model's uncertainty heads tell them, "quality", "model_gap", "prompt_gap"
+    and "task_gap". With a refiner, masks and scores are its own, "unrefined_score" is the model's, and
+    "unrefined_quality" and so on are what the heads tell of the model's own mask.
 
     Args:
-        folder: made if it is not there.
+        folder, overwrite: as for `ImageRun`.
         asker: makes the masks.
-        overwrite: delete what an earlier run made in the folder, and start anew.
 
     Raises:
-        ConfigError: the folder holds images finished with other settings; the message says which.
-        FileError: the folder cannot be made or read, or a prompt's mask cannot be read.
+        ConfigError, FileError: as `ImageRun` does; or a prompt's mask cannot be read.
     """
 
     def __init__(self, folder: Path, asker: Asker, *, overwrite: bool = False) -> None:
-        self.folder = make_folder(folder)
         self.asker = asker
-        # Of an image that was done twice, because its file changed, the last record stands.
-        self.finished = {record["path"]: record for record in read_records(self.folder / RECORDS)}
-        if overwrite:
-            self._discard()
-        self._claim()
+        super().__init__(folder, overwrite=overwrite)
 
-    def pending(self, images: Sequence[ImageFile]) -> list[ImageFile]:
-        """The images that are not finished, or whose files have changed since."""
-        return [image for image in images if not self._is_finished(image)]
+    def described(self) -> dict[str, Any]:
+        """As the asker is."""
+        return self.asker.described()
 
-    def segment(self, images: Sequence[ImageFile]) -> Iterator[tuple[ImageFile, Record | Exception]]:
-        """Segment images, yielding each with its record, or with why it failed; the run goes on after that.
+    def ask(self, image: ImageFile, pixels: Image) -> Answer:
+        """The masks of one image."""
+        return self.asker.ask(image.name, pixels)
 
-        Only errors of one image are yielded (it cannot be read, its prompts do not fit); others, such as a
-        full disk, end the run.
-        """
-        with RecordWriter(self.folder / RECORDS) as records:
-            for image in images:
-                try:
-                    start = time.perf_counter()
-                    pixels = read_image(image.path)
-                    answer = self.asker.ask(image.name, pixels)
-                except (FileError, InputError) as error:
-                    yield image, error
-                    continue
-                files = self._write(image, pixels, answer)
-                record = {**files, **_stamp(image), "seconds": round(time.perf_counter() - start, 4)}
-                records.append(record)
-                self.finished[image.name] = record
-                yield image, record
+    def files(self, record: Record) -> list[str]:
+        """Overlay, masks, uncertainty and covers."""
+        rows = record["extra"]
+        return [record["overlay"], *rows["mask_file"], *rows["uncertainty_file"], *rows.get("cover_file", ())]
 
-    def records(self, images: Sequence[ImageFile]) -> list[Record]:
-        """The records of those of the images that are finished."""
-        return [self.finished[image.name] for image in images if image.name in self.finished]
-
-    def labels(self) -> list[LabelledImage]:
-        """All finished images, sorted by name."""
-        return [LabelledImage.from_record(self.finished[name]) for name in sorted(self.finished)]
-
-    def write_labels(self, formats: Sequence[str] = ("coco",)) -> list[Path]:
-        """Write the labels of all finished images: coco.json, labelstudio.json, or a folder of that name.
-
-        Raises:
-            ConfigError: for an unknown format.
-            FileError: when something cannot be written.
-        """
-        labels = self.labels()
-        places = []
-        for name in formats:
-            places.append(self.folder / (f"{name}.json" if name in FILE_FORMATS else name))
-            write_labels(labels, places[-1], name)
-        return places
-
-    def _is_finished(self, image: ImageFile) -> bool:
-        record = self.finished.get(image.name)
-        return record is not None and all(record.get(key) == value for key, value in _stamp(image).items())
-
-    def _discard(self) -> None:
-        """Delete the files that the records name, and the records; nothing else in the folder is ours."""
-        for record in self.finished.values():
-            rows = record["extra"]
-            files = [*rows["mask_file"], *rows["uncertainty_file"], *rows.get("cover_file", ())]
-            for name in [record["overlay"], *files]:
-                confine(self.folder, name).unlink(missing_ok=True)
-        (self.folder / RECORDS).unlink(missing_ok=True)
-        self.finished = {}
-
-    def _claim(self) -> None:
-        path = self.folder / SETTINGS
-        mine = self.asker.described()
-        # A run that finished nothing, such as one with a mistyped prompt, stands in nobody's way.
-        if not path.exists() or not self.finished:
-            write_json(path, {"maskwright": maskwright.__version__, **mine})
-            return
-        theirs = read_json(path)
-        changed = [
-            f"{key} was {_brief(theirs.get(key))} and now is {_brief(mine.get(key))}"
-            for key in dict.fromkeys([*mine, *theirs])
-            if theirs.get(key) != mine.get(key) and key != "maskwright"
-        ]
-        if changed:
-            raise ConfigError(
-                f"{self.folder} holds a run with other settings: {'; '.join(changed)}. Choose another "
-                "folder, give the same settings to carry on, or --overwrite to start anew."
-            )
-
-    def _write(self, image: ImageFile, pixels: Image, answer: Answer) -> Record:
+    def write(self, image: ImageFile, pixels: Image, answer: Answer) -> Record:
+        """Write masks, uncertainty, covers and the overlay."""
         each, unrefined = answer.each, answer.unrefined
         packed: list[RLE] = []
         rows: dict[str, list[Any]] = {"prompt": [], "choice": [], "uncertainty": []}
@@ -290,18 +207,18 @@ class SegmentRun:
     def _write_mask(
         self, image: ImageFile, ending: str, mask: BoolArray, uncertainty: FloatArray
     ) -> tuple[str, str]:
-        mask_file, uncertainty_file = (self._place(image, part, ending) for part in ("masks", "uncertainty"))
+        mask_file, uncertainty_file = (self.place(image, part, ending) for part in ("masks", "uncertainty"))
         write_mask(self.folder / mask_file, mask)
         write_png(self.folder / uncertainty_file, np.rint(uncertainty.clip(0, 1) * 255).astype(np.uint8))
         return mask_file, uncertainty_file
 
     def _write_cover(self, image: ImageFile, ending: str, mask: BoolArray) -> str:
-        cover_file = self._place(image, "covers", ending)
+        cover_file = self.place(image, "covers", ending)
         write_mask(self.folder / cover_file, mask)
         return cover_file
 
     def _write_overlay(self, image: ImageFile, pixels: Image, answer: Answer, shown: list[BoolArray]) -> str:
-        overlay = self._place(image, "overlays", ".png")
+        overlay = self.place(image, "overlays", ".png")
         prompts, best = answer.prompts, [one.best() for one in answer.each]
         told = all(one.quality is not None for one in best)
         quality = [float(one.iou if one.quality is None or not told else one.quality) for one in best]
@@ -319,21 +236,10 @@ class SegmentRun:
         write_png(self.folder / overlay, picture)
         return overlay
 
-    def _place(self, image: ImageFile, part: str, ending: str) -> str:
-        path = image.output(self.folder / part, ending)
-        make_folder(path.parent)
-        return path.relative_to(self.folder).as_posix()
-
 
 def heads_of(segmenter: Segmenter) -> str | None:
     """Which uncertainty heads a model has, for the record of a run."""
     return None if segmenter.heads is None else segmenter.heads.digest()
-
-
-def _stamp(image: ImageFile) -> dict[str, Any]:
-    """What tells that an image file is still the same."""
-    status = image.path.stat()
-    return {"source": str(image.path), "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
 def _told(each: Sequence[Masks]) -> dict[str, list[float]]:
@@ -344,8 +250,3 @@ def _told(each: Sequence[Masks]) -> dict[str, list[float]]:
 
 def _mean_uncertainty(uncertainty: FloatArray, mask: BoolArray) -> float:
     return float(uncertainty[mask].mean() if mask.any() else uncertainty.mean())
-
-
-def _brief(value: Any) -> str:  # noqa: ANN401
-    text = repr(value)
-    return text if len(text) <= 120 else text[:117] + "..."
