@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image as PILImages
 
 from maskwright.models.boundary_files import save_boundary
 from maskwright.models.nano import Nano, NanoConfig
 from maskwright.models.registry import load, save
 from maskwright.models.segformer import SegFormer
 from maskwright.models.uncertainty import ENDING, VALUES, HeadsConfig, UncertaintyHeads
+from maskwright.types import ByteArray
 
 WIDTH = 32
 """Channels of the tiny model's tokens."""
@@ -42,6 +45,12 @@ def save_tiny_heads(model: Path, file: Path | None = None, seed: int = 0) -> Pat
     """Write random heads for a tiny model, beside it if no other file is given, and return their file."""
     heads = random_heads(2 * WIDTH, load(model, device="cpu", heads=None).digest, seed=seed)
     return heads.save(file or model.with_name(model.stem + ENDING))
+
+
+def photo(height: int, width: int, seed: int = 0) -> ByteArray:
+    """Smooth noise (H, W, 3)."""
+    small = np.random.default_rng(seed).integers(0, 256, (height // 6 + 2, width // 6 + 2, 3), dtype=np.uint8)
+    return np.array(PILImages.fromarray(small).resize((width, height)))
 
 
 TINY_SEGFORMER: dict[str, Any] = {

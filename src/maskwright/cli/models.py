@@ -141,12 +141,23 @@ def list_models(options: List, session: Session) -> None:
 def info(options: Info, session: Session) -> None:
     """Print what a model holds."""
     checkpoint = read_source(options)
-    facts = describe(checkpoint) | {"heads": _heads(options)}
+    facts = describe(checkpoint) | _beside(checkpoint, options)
     for key, value in facts.items():
         session.print(
             f"{key:<12}{value if not isinstance(value, list) else ', '.join(map(str, value)) or '–'}"
         )
     session.result.update(facts, config=checkpoint.config, dropped=list(checkpoint.dropped))
+
+
+def _beside(checkpoint: Checkpoint, options: Source) -> dict[str, Any]:
+    """What else there is to say: of a boundary model its resolution, of one for prompts its heads."""
+    from maskwright.models.boundary import FAMILIES
+    from maskwright.models.boundary_files import trained_at
+
+    if checkpoint.family not in FAMILIES:
+        return {"heads": _heads(options)}
+    side, keep = trained_at(options.model, checkpoint)
+    return {"resolution": "native" if side is None else f"{side}{'' if keep else ' square'}"}
 
 
 def _heads(options: Source) -> str:
@@ -217,6 +228,11 @@ def describe(checkpoint: Checkpoint) -> dict[str, Any]:
 def sizes(checkpoint: Checkpoint) -> list[str]:
     """A model's main sizes in words."""
     config = checkpoint.config
+    if checkpoint.family == "segformer":
+        told = {
+            name: config[name] for name in ("depths", "hidden_sizes", "decoder_hidden_size") if name in config
+        }
+        return [f"{name.replace('_', ' ')} {value}" for name, value in told.items()]
     if "mask_decoder_config" not in config:
         return [f"{key} {value}" for key, value in config.items()]
     vision, decoder = config["vision_config"], config["mask_decoder_config"]

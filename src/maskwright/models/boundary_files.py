@@ -70,7 +70,7 @@ def load_boundary(
     where = choose_device(device).value
     checkpoint = read_boundary(name_or_path, offline=offline)
     model = build_boundary(checkpoint, str(name_or_path)).to(where)
-    resolution, keep = _trained_at(name_or_path, checkpoint)
+    resolution, keep = trained_at(name_or_path, checkpoint)
     return BoundaryDetector(model, title(name_or_path), resolution=resolution, keep_aspect=keep, dtype=kind)
 
 
@@ -102,8 +102,8 @@ def build_boundary(checkpoint: Checkpoint, source: str) -> BoundaryModel:
     outputs = _outputs(checkpoint)
     if outputs not in (None, 1):
         raise WeightsError(
-            f"{source}: a segmenter of {outputs} classes, but a boundary model has one output. As a start for "
-            "`maskwright train boundary` it gets a new classifier."
+            f"{source}: a segmenter of {outputs} classes, but a boundary model has one output. As a start "
+            "for `maskwright train boundary` it gets a new classifier."
         )
     # Shapes alone at first: what does not fit is refused before it takes memory.
     with torch.device("meta"):
@@ -237,8 +237,12 @@ def save_boundary(
     return target
 
 
-def _trained_at(name_or_path: str | Path, checkpoint: Checkpoint) -> tuple[int | None, bool]:
-    """Resolution and whether proportions were kept, by our own file, the table of names, or the name."""
+def trained_at(name_or_path: str | Path, checkpoint: Checkpoint) -> tuple[int | None, bool]:
+    """A model's resolution and whether it keeps proportions: by our own file, the table of names, or its name.
+
+    Raises:
+        WeightsError: what our own file says is no resolution.
+    """
     told = checkpoint.metadata
     if RESOLUTION in told:
         return _stored(str(name_or_path), told[RESOLUTION]), told.get(KEEP_ASPECT) == "true"
