@@ -188,7 +188,7 @@ def test_each_kind_of_model_in_its_place(tmp_path: Path) -> None:
         start_model(save_tiny_model(tmp_path))
     path = save_tiny_boundary(tmp_path / "edges.safetensors")
     for name in (path, "directsam-b5-1800"):
-        with pytest.raises(InputError, match=rf"{name} is a boundary model.*--model {name}, .* nano"):
+        with pytest.raises(InputError, match=rf"{name} is a boundary model.*--model {name}`, .* nano"):
             load(name, device="cpu")
 
 

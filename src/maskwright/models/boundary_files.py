@@ -238,7 +238,7 @@ def save_boundary(
 
 
 def trained_at(name_or_path: str | Path, checkpoint: Checkpoint) -> tuple[int | None, bool]:
-    """A model's resolution and whether it keeps proportions: by our own file, the table of names, or its name.
+    """A model's resolution and whether it keeps proportions: by its file, the table of names, or its name.
 
     Raises:
         WeightsError: what our own file says is no resolution.
