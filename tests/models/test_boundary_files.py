@@ -10,8 +10,8 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from PIL import Image as PILImages
+from safetensors.torch import load_file, save_file
 from tiny import photo, save_tiny_boundary, save_tiny_model, save_tiny_transformers, tiny_boundary
 
 from maskwright.cli.main import main
@@ -19,6 +19,7 @@ from maskwright.errors import InputError, OfflineError, WeightsError
 from maskwright.models import boundary_files
 from maskwright.models.boundary_files import load_boundary, save_boundary, start_model
 from maskwright.models.hub import NAMED
+from maskwright.models.nano_boundary import NanoBoundary
 from maskwright.models.registry import load, read
 
 
@@ -61,6 +62,18 @@ def test_our_own_file_round_trips_in_half_precision(tmp_path: Path) -> None:
     again = load_boundary(half, device="cpu").model
     assert {p.dtype for p in again.parameters()} == {torch.float32}
     assert all(p.requires_grad for p in again.parameters())
+
+
+def test_a_nano_boundary_model_round_trips_and_starts_from_a_nano(tmp_path: Path) -> None:
+    model = start_model(save_tiny_model(tmp_path))
+    assert isinstance(model, NanoBoundary)
+    nano = load(tmp_path / "tiny.safetensors", device="cpu").model
+    assert torch.equal(model.encoder.stem.weight, nano.get_submodule("encoder.stem").weight)
+    path = save_boundary(model, tmp_path / "x.safetensors", resolution=None, dtype=torch.float16)
+    detector = load_boundary(path, device="cpu")
+    expected = {key: value.half().float() for key, value in model.state_dict().items()}
+    assert all(torch.equal(value, expected[key]) for key, value in detector.model.state_dict().items())
+    assert detector(photo(50, 61)).shape == (50, 61)
 
 
 def test_published_layouts_are_read_alike(tmp_path: Path) -> None:
@@ -185,7 +198,7 @@ def test_each_kind_of_model_in_its_place(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nano is of family nano, which answers prompts; a boundary model"):
         load_boundary("nano")
     with pytest.raises(InputError, match=r"a boundary model is needed here: .*directsam-b5-1800"):
-        start_model(save_tiny_model(tmp_path))
+        load_boundary(save_tiny_model(tmp_path))
     path = save_tiny_boundary(tmp_path / "edges.safetensors")
     for name in (path, "directsam-b5-1800"):
         with pytest.raises(InputError, match=rf"{name} is a boundary model.*--model {name}`, .* nano"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from maskwright.models.hub import NAMED, NamedModel, locate
 from maskwright.models.nano import Nano, NanoConfig
 from maskwright.models.nano_boundary import NanoBoundary, NanoBoundaryConfig
 from maskwright.models.registry import arithmetic, check_state, count_parameters, one_line, title
-from maskwright.models.segformer import CLASSIFIER, SIZES
+from maskwright.models.segformer import CLASSIFIER, SIZES, SegFormer
 from maskwright.runtime import choose_device
 
 # At which the published models were trained, unless their names say otherwise.
@@ -105,12 +106,13 @@ def build_boundary(checkpoint: Checkpoint, source: str) -> BoundaryModel:
             f"{source}: a segmenter of {outputs} classes, but a boundary model has one output. As a start "
             "for `maskwright train boundary` it gets a new classifier."
         )
-    # Shapes alone at first: what does not fit is refused before it takes memory.
-    with torch.device("meta"):
+    # Shapes alone at first: what does not fit is refused before it takes memory. Our own models are small.
+    on_meta = checkpoint.family == SegFormer.family
+    with torch.device("meta") if on_meta else nullcontext():
         model = _from_config(checkpoint.family, checkpoint.config, source)
     check_state(model.state_dict(), checkpoint, source)
     state = {k: v.float() if v.is_floating_point() else v for k, v in checkpoint.state.items()}
-    model.load_state_dict(state, strict=True, assign=True)
+    model.load_state_dict(state, strict=True, assign=on_meta)
     debug(
         lambda: (
             f"built a {checkpoint.family} of {count_parameters(checkpoint):,} weights from {source} "
@@ -122,7 +124,7 @@ def build_boundary(checkpoint: Checkpoint, source: str) -> BoundaryModel:
 
 def _outputs(checkpoint: Checkpoint) -> int | None:
     """How many outputs a SegFormer has, if its classifier is there."""
-    weight = checkpoint.state.get(f"{CLASSIFIER}weight") if checkpoint.family == "segformer" else None
+    weight = checkpoint.state.get(f"{CLASSIFIER}weight") if checkpoint.family == SegFormer.family else None
     return None if weight is None or not weight.ndim else weight.shape[0]
 
 
