@@ -48,6 +48,25 @@ class BoundaryCounts:
     hit: Counts
     predicted: Counts
 
+    @property
+    def recall(self) -> Doubles:
+        """(T,) share of the true pixels with a match; 0 where there are none."""
+        return np.asarray(self.recalled / np.maximum(self.true, 1), np.float64)
+
+    @property
+    def precision(self) -> Doubles:
+        """(T,) share of the predicted pixels with a match; 0 where there are none."""
+        return np.asarray(self.hit / np.maximum(self.predicted, 1), np.float64)
+
+    @property
+    def f(self) -> Doubles:
+        """(T,) harmonic mean of the two."""
+        return _f_measure(self.recall, self.precision)
+
+    def at(self, place: int) -> BoundaryCounts:
+        """The counts at one threshold."""
+        return BoundaryCounts(*(values[place : place + 1] for values in vars(self).values()))
+
     def to_json(self) -> dict[str, list[float]]:
         """Lists by name."""
         return {name: values.tolist() for name, values in vars(self).items()}
@@ -57,7 +76,8 @@ class BoundaryCounts:
         """What `to_json` gave."""
         counts = ("recalled", "true", "hit", "predicted")
         return cls(
-            np.array(content["thresholds"], np.float64), *(np.array(content[name], np.int64) for name in counts)
+            np.array(content["thresholds"], np.float64),
+            *(np.array(content[name], np.int64) for name in counts),
         )
 
 
@@ -85,7 +105,11 @@ def thinned(probability: FloatArray, thresholds: Doubles) -> Iterator[BoolArray]
 
 
 def count_boundaries(
-    lines: Sequence[BoolArray], targets: Sequence[BoolArray], thresholds: Doubles, *, max_dist: float = MAX_DIST
+    lines: Sequence[BoolArray],
+    targets: Sequence[BoolArray],
+    thresholds: Doubles,
+    *,
+    max_dist: float = MAX_DIST,
 ) -> BoundaryCounts:
     """Match one image's lines at each threshold with every annotator's boundary.
 
@@ -108,7 +132,9 @@ def count_boundaries(
     places = [np.flatnonzero(mask) for mask in lines]
     # From few lines to many: pixels are then mostly added, which costs less than to take them out.
     order = range(len(lines))[::-1]
-    gone = [np.setdiff1d(places[k + 1], places[k], True) if k + 1 < len(lines) else places[k][:0] for k in order]
+    gone = [
+        np.setdiff1d(places[k + 1], places[k], True) if k + 1 < len(lines) else places[k][:0] for k in order
+    ]
     come = [np.setdiff1d(places[k], places[k + 1], True) if k + 1 < len(lines) else places[k] for k in order]
     hit = [np.zeros(len(place), np.bool_) for place in places]
     recalled = np.zeros(len(lines), np.int64)
@@ -158,23 +184,25 @@ class BoundaryScores:
         return self.images[0].thresholds
 
     @cached_property
-    def _sums(self) -> Counts:
-        return np.sum([_stack(image) for image in self.images], axis=0, dtype=np.int64)
+    def sums(self) -> BoundaryCounts:
+        """The counts over all images."""
+        total = np.sum([_stack(image) for image in self.images], axis=0, dtype=np.int64)
+        return BoundaryCounts(self.thresholds, *total)
 
     @cached_property
     def recall(self) -> Doubles:
         """(T,) over all images."""
-        return _share(self._sums[0], self._sums[1])
+        return self.sums.recall
 
     @cached_property
     def precision(self) -> Doubles:
         """(T,) over all images; 0 where nothing is predicted."""
-        return _share(self._sums[2], self._sums[3])
+        return self.sums.precision
 
     @cached_property
     def f(self) -> Doubles:
         """(T,) over all images."""
-        return _f_measure(self.recall, self.precision)
+        return self.sums.f
 
     @cached_property
     def ods(self) -> Point:
@@ -184,13 +212,11 @@ class BoundaryScores:
     @cached_property
     def ois(self) -> Point:
         """F of the counts that each image has at its own best threshold."""
-        total = np.zeros(4, np.int64)
-        for image in self.images:
-            counts = _stack(image)
-            f = _f_measure(_share(counts[0], counts[1]), _share(counts[2], counts[3]))
-            total += counts[:, int(np.argmax(f))]
-        recall, precision = _share(total[0], total[1]), _share(total[2], total[3])
-        return Point(None, float(recall), float(precision), float(_f_measure(recall, precision)))
+        best = [image.at(int(np.argmax(image.f))) for image in self.images]
+        total = BoundaryCounts(
+            np.zeros(1), *np.sum([_stack(image) for image in best], axis=0, dtype=np.int64)
+        )
+        return Point(None, float(total.recall[0]), float(total.precision[0]), float(total.f[0]))
 
     @cached_property
     def ap(self) -> float:
@@ -210,18 +236,11 @@ class BoundaryScores:
     @cached_property
     def per_image(self) -> list[Point]:
         """Each image's own best F, between thresholds too."""
-        return [
-            _best(image.thresholds, _share(image.recalled, image.true), _share(image.hit, image.predicted))
-            for image in self.images
-        ]
+        return [_best(image.thresholds, image.recall, image.precision) for image in self.images]
 
 
 def _stack(image: BoundaryCounts) -> Counts:
     return np.stack([image.recalled, image.true, image.hit, image.predicted])
-
-
-def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Doubles:
-    return np.asarray(part / np.maximum(whole, 1), np.float64)
 
 
 def _f_measure(recall: Doubles, precision: Doubles) -> Doubles:

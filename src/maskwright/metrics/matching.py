@@ -1,4 +1,6 @@
-"""One-to-one matching of boundary pixels, as the BSDS benchmark counts them (Martin et al., PAMI 2004, appendix B).
+"""One-to-one matching of boundary pixels, as the BSDS benchmark counts them.
+
+Martin, Fowlkes and Malik, "Learning to Detect Natural Image Boundaries", PAMI 2004, appendix B.
 
 Predicted and true pixels not farther apart than a radius may be paired, each with one other at most. The
 pairing is the one of least cost: a pair costs its distance, an unpaired predicted pixel a hundred times the
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import math
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +33,30 @@ _SCALE = 100
 _NONE = -1
 _FAR = np.iinfo(np.int64).max
 _PREDICTED, _TRUE = 0, 1
+
+
+class _Problem(NamedTuple):
+    """A matching problem of N pixels of each side (0 predicted, 1 true), and its solution.
+
+    Args:
+        present: (2, N) bool, which pixels there are.
+        mates: (2, N), each pixel's partner on the other side, or `_NONE`.
+        prices: (2, N), the dual solution; see `_update`.
+        caps: (2,), what leaving a pixel without a mate costs.
+        steps: (K,), what to add to a pixel's number to get those within the radius.
+        costs: (K,), what a pair so far apart costs.
+        labels: (N,), room for a search: shortest distances, all `_FAR` between searches.
+        parents: (N,), room for a search: whence a pixel was reached.
+    """
+
+    present: BoolArray
+    mates: Integers
+    prices: Integers
+    caps: Integers
+    steps: Integers
+    costs: Integers
+    labels: Integers
+    parents: Integers
 
 
 class Matching:
@@ -53,15 +80,19 @@ class Matching:
         self._margin = int(radius)
         self._width = self.size[1] + self._margin
         count = (self.size[0] + 2 * self._margin) * self._width + 2 * self._margin
-        self._steps, self._costs = _neighbours(radius, self._width)
+        present = np.zeros((2, count), np.bool_)
+        present[_TRUE, self.numbers(np.flatnonzero(target))] = True
         # What leaving a pixel unpaired costs: all of it is on the predicted side.
-        self._caps = np.array([round(OUTLIER * _SCALE * radius), 0], np.int64)
-        self._present = np.zeros((2, count), np.bool_)
-        self._present[_TRUE, self.numbers(np.flatnonzero(target))] = True
-        self._mates = np.full((2, count), _NONE, np.int64)
-        self._prices = np.zeros((2, count), np.int64)
-        self._labels = np.full(count, _FAR, np.int64)
-        self._parents = np.empty(count, np.int64)
+        caps = np.array([round(OUTLIER * _SCALE * radius), 0], np.int64)
+        self._problem = _Problem(
+            present,
+            np.full((2, count), _NONE, np.int64),
+            np.zeros((2, count), np.int64),
+            caps,
+            *_neighbours(radius, self._width),
+            np.full(count, _FAR, np.int64),
+            np.empty(count, np.int64),
+        )
 
     def numbers(self, flat: Integers) -> Integers:
         """Numbers of pixels that are given by their place in the flattened image."""
@@ -75,26 +106,15 @@ class Matching:
             removed: numbers of pixels that are in.
             added: numbers of pixels that are not.
         """
-        _update(
-            removed,
-            added,
-            self._present,
-            self._mates,
-            self._prices,
-            self._caps,
-            self._steps,
-            self._costs,
-            self._labels,
-            self._parents,
-        )
+        _update(self._problem, removed, added)
 
     def matched(self, numbers: Integers) -> BoolArray:
         """Which of the predicted pixels with these numbers are paired."""
-        return self._mates[_PREDICTED, numbers] != _NONE
+        return self._problem.mates[_PREDICTED, numbers] != _NONE
 
     def matched_targets(self) -> BoolArray:
         """(H, W), the true pixels that are paired."""
-        flat = self._mates[_TRUE, self.numbers(np.arange(math.prod(self.size)))] != _NONE
+        flat = self._problem.mates[_TRUE, self.numbers(np.arange(math.prod(self.size)))] != _NONE
         return flat.reshape(self.size)
 
 
@@ -134,68 +154,73 @@ def _neighbours(radius: float, width: int) -> tuple[Integers, Integers]:
 
 
 @compiled
-def _update(
-    removed: Integers,
-    added: Integers,
-    present: BoolArray,
-    mates: Integers,
-    prices: Integers,
-    caps: Integers,
-    steps: Integers,
-    costs: Integers,
-    labels: Integers,
-    parents: Integers,
-) -> None:
+def _update(problem: _Problem, removed: Integers, added: Integers) -> None:
     """Take pixels out and in, keeping the matching optimal.
 
     Optimal it is because there are prices with: a pair that is possible costs at least the sum of its two
     prices, and one that is made exactly that; no price exceeds its pixel's cap; without a mate it equals it.
     """
     for pixel in added:
-        present[_PREDICTED, pixel] = True
+        problem.present[_PREDICTED, pixel] = True
         # Feasible, for prices of true pixels are never above 0.
-        prices[_PREDICTED, pixel] = 0
-        _augment(_PREDICTED, pixel, present, mates, prices, caps, steps, costs, labels, parents)
+        problem.prices[_PREDICTED, pixel] = 0
+        _bring_in(problem, _PREDICTED, pixel)
     for pixel in removed:
-        present[_PREDICTED, pixel] = False
-        mate = mates[_PREDICTED, pixel]
+        problem.present[_PREDICTED, pixel] = False
+        mate = problem.mates[_PREDICTED, pixel]
         if mate != _NONE:
-            mates[_PREDICTED, pixel] = _NONE
-            mates[_TRUE, mate] = _NONE
-            _augment(_TRUE, mate, present, mates, prices, caps, steps, costs, labels, parents)
+            problem.mates[_PREDICTED, pixel] = _NONE
+            problem.mates[_TRUE, mate] = _NONE
+            _bring_in(problem, _TRUE, mate)
 
 
 @compiled
-def _augment(
-    side: int,
-    start: int,
-    present: BoolArray,
-    mates: Integers,
-    prices: Integers,
-    caps: Integers,
-    steps: Integers,
-    costs: Integers,
-    labels: Integers,
-    parents: Integers,
-) -> None:
-    """Bring in one pixel without a mate: the cheapest alternating path from it becomes the other way round.
-
-    The path ends at a pixel of the other side that has no mate, or at one of this side that gives up its own
-    for what being without costs. Dijkstra's search goes over the pixels of `side`; `labels` is all `_FAR`
-    before and after.
-    """
+def _bring_in(problem: _Problem, side: int, start: int) -> None:
+    """Find a mate for a pixel without one, or for whom it is best to stay or be left without."""
     other = 1 - side
-    labels[start] = 0
-    touched = [start]
-    queue = [(np.int64(0), start)]
+    mates, prices = problem.mates, problem.prices
     settled = [start]
     settled.clear()
+    best, end, free = _shortest(problem, side, start, settled)
+    for pixel in settled:
+        shift = best - problem.labels[pixel]
+        problem.labels[pixel] = _FAR
+        prices[side, pixel] += shift
+        if mates[side, pixel] != _NONE:
+            prices[other, mates[side, pixel]] -= shift
+    # Along the path everybody takes the mate of the next.
+    while True:
+        given_up = mates[side, end]
+        mates[side, end] = free
+        if free != _NONE:
+            mates[other, free] = end
+        if end == start:
+            break
+        end, free = problem.parents[end], given_up
+
+
+@compiled
+def _shortest(problem: _Problem, side: int, start: int, settled: list[int]) -> tuple[int, int, int]:
+    """The cheapest alternating path from a pixel: Dijkstra's search over the pixels of its side.
+
+    It ends at a pixel of the other side that has no mate, or at one of this side that gives up its own for
+    what being without costs.
+
+    Returns:
+        The path's cost, its last pixel of this side, and that one's new mate or `_NONE`. `settled` gets the
+        pixels that are nearer than that; only their labels are left.
+    """
+    present, mates, prices, caps, steps, costs, labels, parents = problem
+    other = 1 - side
+    labels[start] = 0
+    queue = [(0, start)]
     best, end, free = _FAR, start, _NONE
     while queue:
         label, pixel = heappop(queue)
-        if label >= best:
-            break
         if label > labels[pixel]:
+            continue
+        if label >= best:
+            labels[pixel] = _FAR
             continue
         settled.append(pixel)
         rest = label + caps[side] - prices[side, pixel]
@@ -207,29 +232,10 @@ def _augment(
             if not present[other, near]:
                 continue
             reached = base + costs[k] - prices[other, near]
-            if reached >= best:
-                continue
             mate = mates[other, near]
-            if mate == _NONE:
+            if reached < best and mate == _NONE:
                 best, end, free = reached, pixel, near
-            elif reached < labels[mate]:
-                if labels[mate] == _FAR:
-                    touched.append(mate)
-                labels[mate] = reached
-                parents[mate] = pixel
+            elif reached < best and reached < labels[mate]:
+                labels[mate], parents[mate] = reached, pixel
                 heappush(queue, (reached, mate))
-    for pixel in settled:
-        shift = best - labels[pixel]
-        prices[side, pixel] += shift
-        if mates[side, pixel] != _NONE:
-            prices[other, mates[side, pixel]] -= shift
-    for pixel in touched:
-        labels[pixel] = _FAR
-    while True:
-        given_up = mates[side, end]
-        mates[side, end] = free
-        if free != _NONE:
-            mates[other, free] = end
-        if end == start:
-            break
-        end, free = parents[end], given_up
+    return best, end, free

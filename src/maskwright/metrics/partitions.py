@@ -1,5 +1,7 @@
-"""How well partitions of an image agree with human ones: covering, probabilistic Rand index, and variation
-of information, as BSDS500 scores them (Arbeláez et al., PAMI 2011, section 2.3).
+"""How well partitions of an image agree with human ones, as BSDS500 scores it.
+
+Segmentation covering, probabilistic Rand index, and variation of information (Arbeláez et al., PAMI 2011,
+section 2.3).
 """
 
 from __future__ import annotations
@@ -102,7 +104,7 @@ def variation_of_information(labels: Labels, target: Labels) -> float:
 
 @dataclass(frozen=True)
 class AtLevels:
-    """A measure over images: at the best level for all (ODS), at that, and each image at its own best (OIS)."""
+    """A measure over images: at the best level for all (ODS), that level, and each at its own (OIS)."""
 
     ods: float
     level: float
