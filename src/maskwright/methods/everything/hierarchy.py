@@ -26,9 +26,21 @@ from maskwright.methods.everything.watershed import Labels
 from maskwright.types import FloatArray
 
 _PARTS = {"labels.npy", "pairs.npy", "strengths.npy"}
-# Bytes a pixel: of strengths, the widest.
+# Bytes a pixel of the widest, and of what stands before it.
 _WIDEST = 8
 _HEADER = 1 << 12
+# What NumPy and zipfile raise on a damaged file depends on what they stumble over.
+_DAMAGE = (
+    ValueError,
+    InputError,
+    OSError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    SyntaxError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,17 +147,11 @@ class Hierarchy:
                 raise ValueError("it holds other arrays, or too large ones")
             with np.load(path, allow_pickle=False) as parts:
                 labels, pairs, strengths = (parts[name] for name in ("labels", "pairs", "strengths"))
+            if labels.dtype.kind not in "iu":
+                raise ValueError(f"labels are whole numbers, not {labels.dtype}")
             fine = Segments(labels.astype(np.int32))
             _check(pairs, strengths, fine.count)
-        except (
-            ValueError,
-            InputError,
-            OSError,
-            EOFError,
-            MemoryError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except _DAMAGE as error:
             raise MaskError(f"{shown(path)} is no region tree that can be read: {error}.") from error
         return cls(fine, Merges(pairs, strengths))
 

@@ -1,12 +1,13 @@
 """The watershed of a map of 256 levels from markers: each pixel goes to the basin that reaches it first.
 
 The order is that of scikit-image's `watershed` with its default settings (4 neighbours, no line between
-basins, no compactness): of the pixels at the front of all basins, the lowest goes on, of equals the one that
-has waited longest, markers before all others. scikit-image leaves the order among markers of one level to its
-heap; here they go from left to right and from top to bottom. The label maps are otherwise the same.
+basins, no compactness): the water rises level by level; at each, the pixels at the front go on in the order
+in which they were reached, markers before all others, and what lies lower than the water is reached at its
+level. scikit-image leaves the order among markers of one level to its heap; here they go from left to right
+and from top to bottom. The label maps are otherwise the same.
 
 With 256 levels no heap is needed: one queue a level, first in, first out (Meyer 1991; Vincent & Soille 1991).
-Each pixel enters at most one queue, once, so the queues share one array, each in its part of it, and a pixel
+Each pixel enters one queue at most, once, so the queues share one array, each in its part of it, and a pixel
 costs a handful of memory accesses, most of them near the last. Only pixels of markers with an unmarked
 neighbour enter, and the flood ends with the last unmarked pixel.
 """
@@ -62,11 +63,13 @@ def _watershed(levels: ByteArray, markers: Labels) -> Labels:
     found = np.empty(height * width, np.uint32)
     front = np.zeros(LEVELS, np.int64)
     count = _find_front(state.ravel(), levels, found, front)
-    # Where each level's part of the queue begins, and how far it is filled.
-    first = (np.cumsum(unmarked + front) - unmarked - front).astype(np.uint32)
+    # Where each level's part of the queue begins, and how far it is filled; the last part is the present's.
+    first = np.append(np.cumsum(unmarked + front) - unmarked - front, unmarked.sum() + count).astype(
+        np.uint32
+    )
     last = first.copy()
     left = int(unmarked.sum())
-    queue = np.empty(left + count, np.uint32)
+    queue = np.empty(2 * left + count, np.uint32)
     _enqueue(queue, last, found[:count], levels)
     _flood(state.ravel(), queue, first, last, np.uint32(width + 2), left)
     labels = np.empty((height, width), np.int32)
@@ -136,24 +139,20 @@ def _flood(state: Labels, queue: Pixels, first: Pixels, last: Pixels, stride: np
     Indices are unsigned: of signed ones, each access would first ask whether it counts from the end.
     """
     one = np.uint32(1)
-    level = 0
-    while left > 0:
-        while level < LEVELS and first[level] == last[level]:
-            level += 1
-        if level == LEVELS:  # there was no marker at all
-            return
-        lowest, head = level, first[level]
-        while lowest == level and head != last[level] and left > 0:
-            p = queue[head]
-            head += one
-            label = state[p]
-            for q in (p - stride, p - one, p + one, p + stride):
-                if state[q] < 0:
-                    its_level = np.uint8(state[q] + LEVELS)
-                    state[q] = label
-                    queue[last[its_level]] = q
-                    last[its_level] += one
-                    lowest = min(lowest, int(its_level))
-                    left -= 1
-        first[level] = head
-        level = lowest
+    for level in range(LEVELS):
+        # First those that have waited here; then those that they bring, at this level or below it.
+        for part in (level, LEVELS):
+            head = first[part]
+            while head != last[part] and left > 0:
+                p = queue[head]
+                head += one
+                label = state[p]
+                for q in (p - stride, p - one, p + one, p + stride):
+                    if state[q] < 0:
+                        its_level = state[q] + LEVELS
+                        place = np.uint32(its_level if its_level > level else LEVELS)
+                        state[q] = label
+                        queue[last[place]] = q
+                        last[place] += one
+                        left -= 1
+            first[part] = head
