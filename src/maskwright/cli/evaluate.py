@@ -102,6 +102,7 @@ def main(argv: list[str]) -> int:
         "personalize": (_main_personalize, "How well are objects found again after being shown once?"),
         "video": (_main_video, "How well are objects followed through videos?"),
         "boundaries": (_main_boundaries, "How well do boundaries agree with those that people drew?"),
+        "tokens": (_main_tokens, "How many known boundaries do promptless segments find?"),
         "uncertainty": (_main_uncertainty, "Is a mask that is called good a good one?"),
     }
     return dispatch("maskwright evaluate", "Measure a model or a baseline on a dataset.", commands, argv)
@@ -125,6 +126,12 @@ def _main_video(argv: list[str]) -> int:
 
 def _main_boundaries(argv: list[str]) -> int:
     from maskwright.cli.evaluate_boundaries import main
+
+    return main(argv)
+
+
+def _main_tokens(argv: list[str]) -> int:
+    from maskwright.cli.evaluate_tokens import main
 
     return main(argv)
 

@@ -6,7 +6,8 @@ H, W size of the photo; h, w size of the target.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -65,29 +66,73 @@ def boundary_target(
     Raises:
         FileError: naming the file, when it cannot be used.
     """
-    drawn = dataset.contours(index)
-    shapes = None if drawn else dataset.shapes(index)
-    image = shapes.image if shapes else None
-    image = image or read_image(dataset.image_path(index))
-    size = target_size(image.size, resolution, keep_aspect=keep_aspect)
-    ignore = frame(size, thickness if style == "exact" else 0)
-    if drawn:
-        fraction = _share(drawn, size, thickness, style)
-    else:
-        assert shapes
-        if shapes.size != image.size:
-            sizes = f"{shapes.size[1]}×{shapes.size[0]} pixels, and it has {image.size[1]}×{image.size[0]}"
-            message = f"its masks of {image.source} are for {sizes}"
-            raise SampleError("size_mismatch", dataset.mask_path(index), message)
+    known = known_boundaries(dataset, index)
+    size = target_size(known.image.size, resolution, keep_aspect=keep_aspect)
+    return BoundaryTarget(
+        resize_photo(known.image, size),
+        known.fraction(size, thickness, style),
+        known.ignore(size, thickness, style),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class KnownBoundaries:
+    """A photo and where its boundaries come from, to be drawn at any size and thickness, several times too.
+
+    Args:
+        image: the photo.
+        source: the annotation's file, for messages.
+        drawn: boundaries drawn as such, or None.
+        shapes: regions of the photo's size, where there is nothing drawn.
+    """
+
+    image: Image
+    source: Path
+    drawn: Contours | None
+    shapes: Shapes | None
+
+    def fraction(self, size: Size, thickness: int, style: Style = "exact") -> FloatArray:
+        """The share of annotators who drew a boundary at each pixel, `size` float32.
+
+        Raises:
+            FileError: naming the annotation, when it cannot be used.
+        """
+        if self.drawn is not None:
+            return _share(self.drawn, size, thickness, style)
+        assert self.shapes is not None
         try:
-            lines = outline(shapes, thickness=thickness, resolution=size, style=style)
+            lines = outline(self.shapes, thickness=thickness, resolution=size, style=style)
         except MaskError as error:
-            message = f"masks of {image.source}: {error}"
-            raise SampleError("malformed_mask", dataset.mask_path(index), message) from error
-        fraction = lines.astype(np.float32)
-        if style == "exact" and shapes.void is not None:
-            ignore |= _void(shapes, size, thickness)
-    return BoundaryTarget(resize_photo(image, size), fraction, ignore)
+            message = f"its masks of {self.image.source}: {error}"
+            raise SampleError("malformed_mask", self.source, message) from error
+        return lines.astype(np.float32)
+
+    def ignore(self, size: Size, thickness: int, style: Style = "exact") -> BoolArray:
+        """The pixels that nothing is known of, `size` bool; in the published styles there are none."""
+        if style != "exact":
+            return np.zeros(size, np.bool_)
+        ignored = frame(size, thickness)
+        if self.shapes is not None and self.shapes.void is not None:
+            ignored |= _void(self.shapes.void, size, thickness)
+        return ignored
+
+
+def known_boundaries(dataset: Dataset, index: int) -> KnownBoundaries:
+    """Read one item's photo and boundaries, without drawing them.
+
+    Raises:
+        FileError: naming the file, when it cannot be used.
+    """
+    source = dataset.mask_path(index)
+    drawn = dataset.contours(index)
+    if drawn is not None:
+        return KnownBoundaries(read_image(dataset.image_path(index)), source, drawn, None)
+    shapes = dataset.shapes(index)
+    image = shapes.image or read_image(dataset.image_path(index))
+    if shapes.size != image.size:
+        sizes = f"{shapes.size[1]}×{shapes.size[0]} pixels, and it has {image.size[1]}×{image.size[0]}"
+        raise SampleError("size_mismatch", source, f"its masks of {image.source} are for {sizes}")
+    return KnownBoundaries(image, source, None, replace(shapes, parts=tuple(shapes.parts)))
 
 
 def target_size(size: Size, resolution: int | None, *, keep_aspect: bool) -> Size:
@@ -134,8 +179,7 @@ def _share(drawn: Contours, size: Size, thickness: int, style: Style) -> FloatAr
     return total / np.float32(max(1, len(maps)))
 
 
-def _void(shapes: Shapes, size: Size, thickness: int) -> BoolArray:
+def _void(void: BoolArray, size: Size, thickness: int) -> BoolArray:
     """What nobody labelled, and around it the pixels that its own outline reaches."""
-    assert shapes.void is not None
-    nearest = cv2.resize(shapes.void.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    nearest = cv2.resize(void.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return thicken(nearest.view(np.bool_), 2 * (thickness // 2) + 3)
