@@ -4,7 +4,7 @@
 
 The usual ways decode every mask: one dilates and erodes each over the whole image with OpenCV, the other, as
 DirectSAM publishes it, adds them up to an 8-bit label map and dilates and erodes each of its values. Ours
-must give the same lines as the first, and the second's must be among them: where sums are equal it loses some.
+must give the same lines as the first, and the second's must be among them: equal sums lose some.
 Time is CPU time of one thread, from run lengths to lines.
 """
 
@@ -32,10 +32,10 @@ def scene(side: int, count: int, seed: int = 0) -> list[RLE]:
     for _ in range(count):
         radius = side * float(np.exp(rng.uniform(np.log(0.005), np.log(0.4))))
         angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-        waves = sum(
-            rng.uniform(0, 0.3) / k * np.sin(k * angles + rng.uniform(0, 2 * np.pi)) for k in range(2, 9)
-        )
-        ring = np.stack([np.cos(angles), np.sin(angles)], axis=1) * (radius * (1 + waves))[:, None]
+        length = np.full_like(angles, radius)
+        for k in range(2, 9):
+            length += radius * rng.uniform(0, 0.3) / k * np.sin(k * angles + rng.uniform(0, 2 * np.pi))
+        ring = np.stack([np.cos(angles), np.sin(angles)], axis=1) * length[:, None]
         mask = np.zeros((side, side), np.uint8)
         cv2.fillPoly(mask, [(ring + rng.uniform(0, side, 2)).astype(np.int32)], (1,))
         masks.append(RLE.encode(mask > 0))

@@ -24,7 +24,7 @@ def regions(rng: np.random.Generator, size: tuple[int, int], count: int) -> toke
     """A label map of cells around random points, with some pixels of none."""
     points = rng.random((count, 2)) * size
     grid = np.moveaxis(np.indices(size), 0, -1)
-    labels = ((grid[:, :, None] - points) ** 2).sum(axis=-1).argmin(axis=-1) + 1
+    labels: tokens.Labels = ((grid[:, :, None] - points) ** 2).sum(axis=-1).argmin(axis=-1) + 1
     labels[noise(rng, size, 0.1)] = 0
     return labels
 

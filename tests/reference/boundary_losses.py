@@ -32,7 +32,9 @@ def boundary_loss(
     logits: Array, fraction: Array, ignore: Array, kind: str, eta: float, lambda_: float, dice: float
 ) -> float:
     logits = enlarged(logits, fraction.shape)
-    positives, negatives, counted = [], [], []
+    positives: list[tuple[int, ...]] = []
+    negatives: list[tuple[int, ...]] = []
+    counted: list[tuple[int, ...]] = []
     for index in np.ndindex(fraction.shape):
         share = float(fraction[index])
         if ignore[index] or (kind == "consensus" and 0 < share <= eta):

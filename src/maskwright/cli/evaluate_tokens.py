@@ -81,9 +81,8 @@ def evaluate(options: EvaluateTokens, session: Session) -> None:
     from maskwright.runtime import choose_device
 
     specs = _check(options)
-    protocol = TokenProtocol(
-        _thresholds(options.thresholds), options.resolution, options.tolerance, options.effective_tolerance
-    )
+    thresholds = _thresholds(options.thresholds)
+    protocol = TokenProtocol(thresholds, options.resolution, options.tolerance, options.effective_tolerance)
     datasets = {spec: open_dataset(spec) for spec in specs}
     source = _Source(options)
     folder = TokenFolder(options.out, source.name, protocol, options.overwrite) if options.out else None

@@ -57,17 +57,17 @@ def recall_curves(rows: Sequence[TokenRow], title: str) -> ByteArray:
     figure.suptitle(title, fontsize=11)
     left, right = figure.subplots(1, 2)
     effective = [row for row in rows if row.effective_recall is not None]
-    lines = [
-        ("token recall", BLUE, "o", [(row.tokens, row.recall) for row in rows]),
+    for name, colour, marker, x, y in (
+        ("token recall", BLUE, "o", [row.tokens for row in rows], [row.recall for row in rows]),
         (
             "effective contour recall",
             VERMILION,
             "s",
-            [(row.effective_tokens, row.effective_recall) for row in effective],
+            [row.effective_tokens for row in effective],
+            [row.effective_recall for row in effective],
         ),
-    ]
-    for name, colour, marker, points in lines:
-        left.plot(*zip(*points, strict=True), color=_rgb(colour), marker=marker, markersize=4, label=name)
+    ):
+        left.plot(x, y, color=_rgb(colour), marker=marker, markersize=4, label=name)
     for row in rows:
         left.annotate(
             f"{row.threshold:g}",

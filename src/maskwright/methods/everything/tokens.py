@@ -19,10 +19,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from maskwright.data.boundary_targets import known_boundaries, resize_photo
+from maskwright.data.boundary_targets import KnownBoundaries, known_boundaries, resize_photo
 from maskwright.data.dataset import Dataset
+from maskwright.data.outlines import Size, Style, frame
 from maskwright.errors import ConfigError
 from maskwright.io.files import make_folder, read_json, shown, write_json
 from maskwright.io.records import RecordWriter, read_records
@@ -35,7 +35,7 @@ from maskwright.metrics.tokens import (
     token_scores,
     token_sizes,
 )
-from maskwright.types import FloatArray, Image
+from maskwright.types import BoolArray, FloatArray, Image
 
 SETTINGS, RECORDS = "run.json", "finished.jsonl"
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 11))
@@ -71,7 +71,8 @@ class TokenProtocol:
             raise ConfigError(f"thresholds are probabilities from 0 and below 1, not {self.thresholds}.")
         if list(self.thresholds) != sorted(set(self.thresholds)):
             raise ConfigError(f"thresholds rise, and none comes twice: {self.thresholds}.")
-        tolerances = [self.effective_tolerance, self.tolerance or default_tolerance(self.resolution)]
+        usual = default_tolerance(self.resolution)
+        tolerances = [self.effective_tolerance, usual if self.tolerance is None else self.tolerance]
         if min(tolerances) < 1 or 2 * max(tolerances) >= self.resolution:
             raise ConfigError(
                 f"a tolerance is at least one pixel, and less than half the resolution of {self.resolution}."
@@ -108,9 +109,9 @@ def measure(dataset: Dataset, index: int, detector: Detector, protocol: TokenPro
     known = known_boundaries(dataset, index)
     square, side = (protocol.resolution,) * 2, (protocol.side,) * 2
     lines = {
-        "first": known.fraction(square, 2, "original") > 0,
-        "last": known.fraction(square, 2, "official") > 0,
-        "paper": known.fraction(side, 3, "official") > 0,
+        "first": _truth(known, square, 2, "original"),
+        "last": _truth(known, square, 2, "official"),
+        "paper": _truth(known, side, 3, "official"),
     }
     photo = resize_photo(known.image, square)
     start = time.perf_counter()
@@ -122,10 +123,15 @@ def measure(dataset: Dataset, index: int, detector: Detector, protocol: TokenPro
     return result | {name: [row[name] for row in rows] for name in rows[0]}
 
 
+def _truth(known: KnownBoundaries, size: Size, thickness: int, style: Style) -> BoolArray:
+    """What anybody drew, without the frame that published labels have, which the rims do not always cover."""
+    return (known.fraction(size, thickness, style) > 0) & ~frame(size, thickness)
+
+
 def _at(
     probability: FloatArray,
     threshold: float,
-    lines: Mapping[str, npt.NDArray[np.bool_]],
+    lines: Mapping[str, BoolArray],
     protocol: TokenProtocol,
 ) -> dict[str, Any]:
     predicted = probability > threshold
@@ -199,8 +205,8 @@ class TokenFolder:
             (self.folder / RECORDS).unlink(missing_ok=True)
         records = read_records(self.folder / RECORDS)
         self.finished = {(record["data"], record["item"]): record for record in records}
-        mine = {"source": self.source, "protocol": {**asdict(self.protocol)}}
-        mine["protocol"]["thresholds"] = list(self.protocol.thresholds)
+        protocol = asdict(self.protocol) | {"thresholds": list(self.protocol.thresholds)}
+        mine = {"source": self.source, "protocol": protocol}
         path = self.folder / SETTINGS
         if self.finished and path.exists() and read_json(path) != mine:
             raise ConfigError(
