@@ -1,4 +1,4 @@
-"""`maskwright evaluate tokens`: models and stored maps, several datasets, carrying on, and what is refused."""
+"""`maskwright evaluate tokens`: models and stored maps, several datasets, carrying on, what is refused."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def scenes(draw: st.DrawFn, most: int = 4, side: int = 9) -> Scene:
 
 
 @given(scene=scenes(), thickness=st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_exact_outlines_equal_their_twin(scene: Scene, thickness: int) -> None:
     expected = twin.exact(twin.overlaps(scene.masks, scene.size), thickness, scene.out)
     for shapes in drawn(scene.masks, scene.size):
@@ -119,6 +119,24 @@ def test_a_line_of_even_width_is_centred_on_the_border() -> None:
     shapes = Shapes((10, 10), [RLE.encode(mask)])
     assert outline(shapes, thickness=4)[5].nonzero()[0].tolist() == [3, 4, 5, 6]
     assert outline(shapes, thickness=3)[5].nonzero()[0].tolist() == [3, 4, 5]
+
+
+def test_runs_of_length_zero_are_harmless() -> None:
+    """A file may hold any number of them, and there is room for no more toggles than rows."""
+    empty = RLE.from_runs([0] * 61 + [12], (4, 3))
+    spread = RLE.from_runs([2, *[0] * 20, 1, *[0] * 21, 9], (4, 3))
+    full = RLE.from_runs([0, 4, 0, 4, 0, 4, 0, 0], (4, 3))
+    for packed in (empty, spread, full):
+        for out in ((4, 3), (2, 2), (9, 7)):
+            expected = twin.exact(packed.decode().astype(np.int32), 1, out)
+            found = outline(Shapes((4, 3), [packed]), thickness=1, resolution=out)
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_column_of_which_nothing_is_taken_does_not_end_the_mask() -> None:
+    mask = np.array([[0, 1], [0, 1], [1, 1]], bool)
+    for shapes in drawn([mask], (3, 2)):
+        assert outline(shapes, thickness=1, resolution=(1, 2)).tolist() == [[True, False]]
 
 
 def test_polygons_become_runs() -> None:

@@ -33,7 +33,7 @@ def draw_runs(runs: Indices, height: int, columns: Indices, landing: Indices, cr
         cracks_wh: (w, h) uint8, changed in place: 1 where the pixel to the right differs, 2 the pixel below.
     """
     width, bottom = cracks_wh.shape
-    before, now = np.empty(height + 2, np.int64), np.empty(height + 2, np.int64)
+    before, now = np.empty(bottom + 2, np.int64), np.empty(bottom + 2, np.int64)
     count_before, count = 0, 0
     run, end = 0, runs[0]
     first = np.searchsorted(columns, runs[0] // height)
@@ -41,40 +41,47 @@ def draw_runs(runs: Indices, height: int, columns: Indices, landing: Indices, cr
         if x == first or columns[x] != columns[x - 1]:
             before, now = now, before
             count_before = count
-            start = columns[x] * height
-            while end <= start and run < len(runs) - 1:
-                run += 1
-                end += runs[run]
-            count = 0
-            if run % 2:
-                now[0], count = 0, 1
-            while end < start + height:
-                now[count] = landing[end - start]
-                count += 1
-                run += 1
-                end += runs[run]
-            if count % 2:
-                now[count] = bottom
-                count += 1
+            run, end, count = _read_column(runs, run, end, columns[x] * height, height, landing, now)
             if x > 0:
                 _mark_between(before, count_before, now, count, cracks_wh[x - 1])
-            if count == 0 and run == len(runs) - 1:
-                break
-        _mark_within(now, count, cracks_wh[x])
+            if count == 0 and run == len(runs) - 1 and run % 2 == 0:
+                break  # only background is left
+        for toggle in now[:count]:
+            if 0 < toggle < bottom:
+                cracks_wh[x, toggle - 1] |= _DOWN
 
 
 @compiled
-def _mark_within(toggles: Indices, count: int, line: ByteArray) -> None:
-    """Mark what changes from one row to the next."""
-    k = 0
-    while k < count:
-        row, k = toggles[k], k + 1
-        odd = True
-        while k < count and toggles[k] == row:
-            odd = not odd
-            k += 1
-        if odd and 0 < row < len(line):
-            line[row - 1] |= _DOWN
+def _read_column(
+    runs: Indices, run: int, end: int, start: int, height: int, landing: Indices, toggles: Indices
+) -> tuple[int, int, int]:
+    """Go on to the column that begins at pixel `start`, and note its toggles in rows of the result.
+
+    Returns:
+        The run in which the column ends, that run's end, and the number of toggles.
+    """
+    while end <= start and run < len(runs) - 1:
+        run += 1
+        end += runs[run]
+    count = 0
+    if run % 2:
+        count = _add(toggles, count, 0)
+    while end < start + height:
+        count = _add(toggles, count, landing[end - start])
+        run += 1
+        end += runs[run]
+    if count % 2:
+        count = _add(toggles, count, landing[height])
+    return run, end, count
+
+
+@compiled
+def _add(toggles: Indices, count: int, row: int) -> int:
+    """Note one more toggle, which takes back an equal one; so there are never more than rows and one."""
+    if count > 0 and toggles[count - 1] == row:
+        return count - 1
+    toggles[count] = row
+    return count + 1
 
 
 @compiled
