@@ -9,6 +9,7 @@ import pytest
 from data.miniatures import SIZE, label_map, photo, rectangle, save
 
 from maskwright.data.dataset import SampleError
+from maskwright.data.outlines import Patch, Shapes, outline
 from maskwright.data.registry import build_dataset, open_dataset
 from maskwright.errors import DatasetError, FileError
 from maskwright.types import Sample
@@ -172,3 +173,12 @@ def test_the_real_samples_agree_in_all_three_forms(data_root: Path) -> None:
     assert whole.ids == drawn.ids
     overlaps = [(a & b).sum() / (a | b).sum() for a, b in zip(whole.masks, drawn.masks, strict=True)]
     assert np.mean(overlaps) > 0.97
+
+
+@pytest.mark.parametrize("query", ["", "?parts=keep", "?masks=polygons&parts=only", "?masks=seg&parts=keep"])
+def test_outlines_of_shapes_are_those_of_the_masks(full: Path, query: str) -> None:
+    dataset = open_dataset(f"ade20kfull:{full}{query}")
+    masks = Shapes(SIZE, [Patch.of(mask) for mask in dataset[0].masks])
+    expected, found = (outline(shapes, thickness=1) for shapes in (masks, dataset.shapes(0)))
+    assert expected.any()
+    assert (found == expected).all()

@@ -142,3 +142,10 @@ def test_damaged_shards_are_named(tmp_path: Path) -> None:
     second.write_bytes(bytes(content))
     with pytest.raises(FileError, match=r"train-00001-of-00002\.parquet"):
         dataset[0]
+
+
+def test_row_groups_beyond_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset(f"parquet:{make_shards(tmp_path)}")
+    monkeypatch.setattr("maskwright.data.parquet.MAX_GROUP", 100)
+    with pytest.raises(FileError, match=r"train-00000-of-00002\.parquet: a row group holds"):
+        dataset[0]

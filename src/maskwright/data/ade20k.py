@@ -8,7 +8,7 @@ and their parts, with the class in red and green (red // 10 · 256 + green) and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 from maskwright.data.dataset import SampleError
 from maskwright.data.files import Pair, PairedFiles, check_same_size, pair_trees, require_folders
 from maskwright.data.labels import LabelMaps
+from maskwright.data.outlines import Patch, Shapes
 from maskwright.data.segments import split_labels
 from maskwright.errors import DatasetError, FileError, MaskError
 from maskwright.io.decode import open_image
@@ -118,6 +119,16 @@ class ADE20KFull(PairedFiles):
             ids, names = tuple(entry.id for entry in objects), [entry.name for entry in objects]
         return Sample(image, masks, ids, str(pair.mask), categories=tuple(names))
 
+    def shapes(self, index: int) -> Shapes:
+        """The objects (and parts) of item `index`, one at a time; of colour-coded maps, the maps."""
+        pair = self.pairs[index]
+        image = read_image(pair.image)
+        objects = read_objects(pair.mask)
+        if self.masks == "seg":
+            return Shapes(image.size, self._maps(pair, image, objects), image=image)
+        wanted = (entry for entry in objects if self._wants(entry.level))
+        return Shapes(image.size, (Patch.of(self._mask(pair, image, entry)) for entry in wanted), image=image)
+
     def _wants(self, level: int) -> bool:
         return self.parts == "keep" or (level > 0) == (self.parts == "only")
 
@@ -133,16 +144,21 @@ class ADE20KFull(PairedFiles):
         known = {int(entry.entry["name_ndx"]): entry.name for entry in objects if "name_ndx" in entry.entry}
         found: list[BoolArray] = [np.zeros((0, *image.size), bool)]
         names: list[str] = []
+        for labels in self._maps(pair, image, objects):
+            masks, codes = split_labels(labels, leave_out=(0,))
+            found.append(masks)
+            names += [known.get(code // 256, str(code // 256)) for code in codes]
+        return np.concatenate(found), names
+
+    def _maps(self, pair: Pair, image: Image, objects: list[_Object]) -> Iterator[LabelMap]:
+        """The (H, W) map of each level that is wanted: class · 256 + shade, 0 without a class."""
         levels = {0, *(entry.level for entry in objects)}
         for level in sorted(level for level in levels if self._wants(level)):
             ending = f"_parts_{level}.png" if level else "_seg.png"
             path = pair.mask.with_name(pair.mask.stem + ending)
             classes, instances = read_coded(path)
             check_same_size(Pair(pair.image, path), image, classes.shape)
-            masks, codes = split_labels(classes * 256 + instances, leave_out=range(256))
-            found.append(masks)
-            names += [known.get(code // 256, str(code // 256)) for code in codes]
-        return np.concatenate(found), names
+            yield np.where(classes > 0, classes * 256 + instances, 0)
 
 
 def read_coded(path: Path) -> tuple[LabelMap, LabelMap]:

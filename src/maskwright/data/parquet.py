@@ -35,6 +35,8 @@ TREE = """\
 ALL = "all"
 _SAME = ("val", "valid", "validation")
 _BUFFER = 1 << 20
+MAX_GROUP = 4_000_000_000
+"""Row groups of more bytes, unpacked, are refused."""
 
 Encoding = Literal["numbers", "colours"]
 
@@ -138,9 +140,10 @@ class ParquetMaps(LabelPairs):
 
 
 class _Rows:
-    """Reads rows of shards; one after the other they are cheap, for a row group is unpacked as it is walked.
+    """Reads rows of shards, cheaply one after the other: only the place in the current row group is kept.
 
-    Nothing but the place in the current shard is kept: a row group may hold a thousand photos.
+    A jump begins its row group anew, of which Parquet's dictionaries may unpack all photos (a hundred, as the
+    hub writes them).
     """
 
     def __init__(self, columns: Sequence[str]) -> None:
@@ -171,10 +174,14 @@ class _Rows:
 
     def _start(self, shard: Path, row: int) -> None:
         """Begin the row group that holds a row."""
-        # Page by page, for a whole column of photos is large.
-        file = pq.ParquetFile(shard, buffer_size=_BUFFER, page_checksum_verification=True)
+        # Neither buffered in advance nor as a whole, for a column of photos is large.
+        file = pq.ParquetFile(shard, pre_buffer=False, buffer_size=_BUFFER, page_checksum_verification=True)
         ends = list(accumulate(file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)))
         group = bisect_right(ends, row)
+        size = file.metadata.row_group(group).total_byte_size
+        if size > MAX_GROUP:
+            message = f"a row group holds {size / 1e9:.1f} GB, more than is unpacked at once"
+            raise FileError(f"cannot read {shown(shard)}: {message}; write it anew with fewer rows a group.")
         self._next, self._end = (0, *ends)[group], ends[group]
         self._batches = file.iter_batches(1, [group], list(self.columns), use_threads=False)
 
