@@ -283,3 +283,33 @@ def test_entityseg_scaled_down_is_found_by_its_name(tmp_path: Path) -> None:
     write(tmp_path / "entityseg_val_lr.json", content("entity_01/v.jpg"))
     assert open_dataset(f"entityseg:{tmp_path}").image_path(0).name == "a.jpg"
     assert open_dataset(f"entityseg:{tmp_path}?split=val").image_path(0).name == "v.jpg"
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("images", "height", "tall"),
+        ("images", "width", 0),
+        ("images", "width", float("nan")),
+        ("images", "id", "a"),
+        ("images", "id", []),
+        ("annotations", "id", "a"),
+        ("annotations", "image_id", {}),
+        ("annotations", "category_id", None),
+        ("categories", "id", [1]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["paco", "partimagenetpp"])
+def test_hostile_tables_are_refused_by_name(
+    tmp_path: Path, kind: str, table: str, key: str, value: object
+) -> None:
+    root = MAKERS[kind](tmp_path)
+    (file, *_) = sorted(root.rglob("*.json"))
+    content = json.loads(file.read_text())
+    content[table][0][key] = value
+    file.write_text(json.dumps(content))
+    if kind == "paco" and value == "a":  # COCO's ids may be text
+        assert build_dataset(f"{kind}:{root}").unpaired or table == "annotations"
+        return
+    with pytest.raises(DatasetError, match=rf"{file.name}: {table}"):
+        open_dataset(f"{kind}:{root}")

@@ -182,8 +182,21 @@ def read_tables(
             missing = [key for key in keys if not isinstance(entry, dict) or key not in entry]
             if missing:
                 raise DatasetError(f"{path}: {table}[{number}] lacks {', '.join(missing)}.")
+            wrong = [key for key in keys if not _plausible(key, entry[key])]
+            if wrong:
+                message = f"has a {wrong[0]} that cannot be one: {entry[wrong[0]]!a:.40}"
+                raise DatasetError(f"{path}: {table}[{number}] {message}.")
         result[table] = entries
     return result
+
+
+def _plausible(key: str, value: Any) -> bool:  # noqa: ANN401
+    """Whether a side is a whole number from 1, and an id something that can be looked up."""
+    if key in {"height", "width"}:
+        return (
+            isinstance(value, int | float) and not isinstance(value, bool) and value >= 1 and value % 1 == 0
+        )
+    return isinstance(value, int | str) if key.endswith("id") else True
 
 
 def _area(where: str, entry: Mapping[str, Any]) -> float:

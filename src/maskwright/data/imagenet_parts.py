@@ -158,10 +158,11 @@ def _read_class(file: Path, problems: list[Problem]) -> _Class:
             problems.append(Problem("unknown_category", where, message))
         elif entry.get("segmentation") and not entry.get("iscrowd"):
             parts[entry["image_id"]].append(entry)
-    try:
-        images = sorted(content["images"], key=lambda entry: int(entry["id"]))
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"{file} has a photo whose id is no number ({error}).") from error
+    for table in ("images", "annotations"):
+        odd = [entry["id"] for entry in content[table] if not isinstance(entry["id"], int)]
+        if odd:
+            raise DatasetError(f"{file}: {table} has the id {odd[0]!a}, which is no number.")
+    images = sorted(content["images"], key=lambda entry: int(entry["id"]))
     return _Class(images, parts, names)
 
 
