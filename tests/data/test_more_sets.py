@@ -10,8 +10,9 @@ import pytest
 from data.miniatures import SIZE, photo, rectangle, save
 from data.more_miniatures import BLOCKS, SETS, Miniature, colours, numbers8, palette_png
 
+from maskwright.data.boundary_targets import boundary_target
 from maskwright.data.check import check_dataset
-from maskwright.data.contours import ContourMaps
+from maskwright.data.outlines import Patch, Shapes, outline
 from maskwright.data.registry import build_dataset, open_dataset
 from maskwright.data.soba import SHADOW
 from maskwright.errors import DatasetError, FileError
@@ -92,7 +93,7 @@ def test_unknown_colours_are_refused_kept_or_the_nearest(tmp_path: Path) -> None
         read(f"uavid:{tmp_path}")
     assert str(path) in str(caught.value)
     assert read(f"uavid:{tmp_path}?unknown=keep").categories == (
-        "building", "moving car", "#803c82", "#010203",
+        "building", "moving car", "#010203", "#803c82",
     )  # fmt: skip
     # (1, 2, 3) is nearest to black, the clutter, which is no object.
     assert read(f"uavid:{tmp_path}?unknown=nearest").categories == ("building", "road", "moving car")
@@ -210,9 +211,12 @@ def test_wireframe_s_lines_are_the_boundary(tmp_path: Path) -> None:
     lines[5, 3:20] = 1  # a file of 0 and 1
     save(tmp_path / SETS["wireframe"].mask, lines)
     dataset = open_dataset(f"wireframe:{tmp_path}")
-    assert isinstance(dataset, ContourMaps)
-    assert (dataset.boundary(0) == (lines > 0)).all()
+    contours = dataset.contours(0)
+    assert contours is not None
+    assert (np.asarray(contours.maps) == (lines > 0)).all()
     assert (dataset[0].masks[0] == (lines > 0)).all()
+    target = boundary_target(dataset, 0, thickness=3)
+    assert (target.fraction == (lines > 0)).all()
 
 
 def test_fashionpedia_keeps_objects_drawn_as_run_lengths(tmp_path: Path) -> None:
@@ -241,6 +245,20 @@ def test_too_many_masks_for_memory_are_refused_by_name(
     report = check_dataset(f"treecount:{tmp_path}")
     assert [problem.code for problem in report.errors] == ["too_many_masks"] * 2
     assert "a.png" in report.errors[0].path
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name != "wireframe"])
+def test_the_regions_have_the_outlines_of_the_masks(tmp_path: Path, made: Miniature) -> None:
+    dataset = open_dataset(made.spec.format(tmp_path))
+    sample = dataset[0]
+    masks = Shapes(sample.image.size, [Patch.of(mask) for mask in sample.masks])
+    given = dataset.shapes(0)
+    assert given.size == sample.image.size
+    drawn = outline(given, thickness=1)
+    # Label maps border what is no object as well, such as an area without data.
+    assert (drawn >= outline(masks, thickness=1)).all()
+    if made.masks == 3:
+        assert (drawn == outline(masks, thickness=1)).all()
 
 
 TRUNCATED, EMPTY, SMALLER, TURNED, DEEP, INDEXED, PHOTO, JPEG = (

@@ -107,7 +107,7 @@ def _listed(
     alone = [problem for problem in problems if Path(problem.path).name in wanted]
     known = {pair.mask.name for pair in kept} | {Path(problem.path).name for problem in alone}
     lost = [
-        Problem("missing_image", f"{file}: {line}", "is listed, but there is no such file")
+        Problem("missing_mask", f"{file}: {line}", "is listed, but there is no such file")
         for name, line in wanted.items()
         if name not in known
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from maskwright.data import aerial, contours, dram, people, phenobench, seginw, soba
+from maskwright.data import aerial, dram, people, phenobench, seginw, soba, wireframe
 from maskwright.data.colours import UNKNOWN, Unknown
 from maskwright.data.kind import Kind
 from maskwright.data.options import Option, choice, names, text, yes_no
@@ -171,9 +171,9 @@ _SPECIAL: dict[str, Kind] = {
         task="boundaries",
         images="5,000 train, 462 val",
         licence="unknown",
-        tree=contours.WIREFRAME_TREE,
-        build=contours.open_wireframe,
-        options=_split(*contours.SPLITS),
+        tree=wireframe.TREE,
+        build=wireframe.open_wireframe,
+        options=_split(*wireframe.SPLITS),
     ),
     "seginw": Kind(
         summary="25 small sets of very different subjects (Segmentation in the Wild)",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from maskwright.data.colours import read_codes
-from maskwright.data.dataset import Problem, with_only
+from maskwright.data.dataset import Problem
 from maskwright.data.files import (
     Pair,
     PairedFiles,
@@ -17,9 +17,10 @@ from maskwright.data.files import (
     pair_files,
     require_folders,
 )
+from maskwright.data.outlines import Shapes
 from maskwright.data.segments import split_labels
 from maskwright.errors import DatasetError
-from maskwright.io.images import read_image
+from maskwright.io.images import read_header, read_image
 from maskwright.types import Sample
 
 TREE = """\
@@ -70,15 +71,27 @@ class SOBA(PairedFiles):
         """Decode item `index`."""
         pair = self.pairs[index]
         image = read_image(pair.image)
-        stacks, ids, names = [np.zeros((0, *image.size), bool)], [], []
-        for ending, name, offset in (("-2.png", "object", 0), ("-3.png", "shadow", SHADOW)):
-            path = pair.mask.with_name(pair.image.stem + ending)
+        stacks, ids, names = [np.zeros((0, *image.size), bool)], list[int](), list[str]()
+        for name, path in self._maps(pair):
             labels = read_codes(path)
             check_same_size(Pair(pair.image, path), image, labels.shape)
             masks, numbers = split_labels(labels, leave_out=(0,))
             stacks.append(masks)
-            ids += [number + offset for number in numbers]
+            ids += [number + (SHADOW if name == "shadow" else 0) for number in numbers]
             names += [name] * len(numbers)
-        sample = Sample(image, np.concatenate(stacks), tuple(ids), str(pair.mask), categories=tuple(names))
-        unwanted = {"keep": "", "skip": "shadow", "only": "object"}[self.shadows]
-        return with_only(sample, [k for k, name in enumerate(names) if name != unwanted])
+        return Sample(image, np.concatenate(stacks), tuple(ids), str(pair.mask), categories=tuple(names))
+
+    def shapes(self, index: int) -> Shapes:
+        """The objects and the shadows of item `index`, and what is beside them."""
+        pair = self.pairs[index]
+        size = read_header(pair.image).size
+        maps = [(path, read_codes(path)) for _, path in self._maps(pair)]
+        for path, labels in maps:
+            check_same_size(Pair(pair.image, path), size, labels.shape)
+        return Shapes(size, [labels for _, labels in maps])
+
+    def _maps(self, pair: Pair) -> list[tuple[str, Path]]:
+        """What the wanted maps hold, and the maps."""
+        objects = ("object", pair.mask)
+        shadows = ("shadow", pair.image.with_name(f"{pair.image.stem}-3.png"))
+        return {"keep": [objects, shadows], "skip": [objects], "only": [shadows]}[self.shadows]
