@@ -78,6 +78,8 @@ def main(argv: list[str]) -> int:
     commands = {
         "masks": (_main_masks, "Masks of everything, with their probabilities."),
         "refine": (_main_refine, "Refined probabilities of these masks, for their uncertainty."),
+        "boundaries": (_main_boundaries, "Boundaries of everything, by a model and by people."),
+        "merge-boundaries": (_main_merge, "The boundaries of sets that share photos, together."),
     }
     return dispatch(PROG, "Label many photos by machine.", commands, argv)
 
@@ -86,6 +88,18 @@ def _main_refine(argv: list[str]) -> int:
     from maskwright.cli import label_refine
 
     return label_refine.main(argv)
+
+
+def _main_boundaries(argv: list[str]) -> int:
+    from maskwright.cli import label_boundaries
+
+    return label_boundaries.main(argv)
+
+
+def _main_merge(argv: list[str]) -> int:
+    from maskwright.cli import label_merge
+
+    return label_merge.main(argv)
 
 
 def _main_masks(argv: list[str]) -> int:
@@ -163,7 +177,8 @@ def summary(result: dict[str, Any]) -> str:
     """One line about a run."""
     before = f" ({result['skipped']} were finished before)" if result["skipped"] else ""
     failed = f", {result['failed']} could not be done" if result["failed"] else ""
-    return f"{result['masks']} masks in {result['n']} photos{failed}{before}: {result['out']}"
+    masks = f"{result['masks']} masks in " if "masks" in result else ""
+    return f"{masks}{result['n']} photos{failed}{before}: {result['out']}"
 
 
 def check_run(where: Engine, *, overwrite: bool, retry_failed: bool) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from maskwright.data import coco, labelled, labels, pairs, segmented, sum_tar
+from maskwright.data import coco, dsa, labelled, labels, pairs, photos, segmented, sum_tar
 from maskwright.data.kind import Kind
-from maskwright.data.options import Option, choice, number, number_list, text, whole, yes_no
+from maskwright.data.options import Option, choice, names, number, number_list, text, whole, yes_no
 
 _OWN = {"images": "any", "licence": "that of the files"}
 
@@ -89,6 +89,36 @@ LAYOUTS: dict[str, Kind] = {
         tree=segmented.TREE,
         build=segmented.SegmentedFolder,
         options={"images": Option(text, "folder that holds the photos now, if they have moved")},
+    ),
+    "photos": Kind(
+        summary="photos without annotations, to be labelled",
+        task="none",
+        **_OWN,
+        tree=photos.TREE,
+        build=photos.Photos,
+        options={},
+    ),
+    "dsa": Kind(
+        summary="photos with boundaries by models and people (DirectSAM's self-annotation)",
+        task="boundaries",
+        **_OWN,
+        tree=dsa.TREE,
+        build=dsa.DSA,
+        options={
+            "label": Option(
+                choice(*dsa.LABELS), "whose lines: merged (default: the model's and people's), pseudo, human"
+            ),
+            "pseudo": Option(text, "which model's pseudo-labels (default the newest of each photo)"),
+            "human": Option(names, "people's labels of these sources only (default all)"),
+            "width": Option(
+                choice("equal", "stored"), "equal (default): all lines drawn alike; stored: as they are"
+            ),
+            "split": Option(
+                choice(*dsa.SPLITS), "all (default), train (first 99 % of each subset) or val (the rest)"
+            ),
+            "images": Option(text, "folder that holds the photos now, if they have moved"),
+            "partial": Option(yes_no, "take the finished part of a run that is still going"),
+        },
     ),
     "sumtar": Kind(
         summary="photos with an archive of soft masks each, as SUM's released code reads them",

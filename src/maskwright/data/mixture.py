@@ -105,6 +105,17 @@ class Mixture(Dataset):
         return rng.permutation(np.concatenate(drawn))
 
 
+def origin(dataset: Dataset, index: int) -> tuple[Dataset, int]:
+    """The reader that an item comes from, behind mixtures and subsets, and its place there."""
+    while True:
+        if isinstance(dataset, Mixture):
+            dataset, index = dataset.locate(index)
+        elif isinstance(dataset, Subset):
+            index, dataset = dataset.indices[index], dataset.dataset
+        else:
+            return dataset, index
+
+
 def split_by_image(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Subset, Subset]:
     """Split at random into (rest, `fraction` of the photos); items of one photo stay together.
 

@@ -6,6 +6,8 @@ DIR/ledger.jsonl         one line a finished shard, written after its files
 DIR/masks/00000.parquet  one row a mask (`io.label_shards`); or, with files = "sa1b":
 DIR/sa1b/a/x.json        the masks of photo a/x.jpg, in SA-1B's form (`labeling.sa1b`); or, with "tokens":
 DIR/tokens/00000.safetensors, 00000.parquet   tokens and columns, one row a mask (`labeling.tokens`)
+DIR/coco/0000000.json    the contours of a photo of subset coco (`io.contour_files`), with files = "dsa"; or,
+DIR/contours/00000.parquet   with "contours": one row a photo
 DIR/refined/00000.parquet, refined.json, refined_ledger.jsonl   the same for refined masks
 """
 
@@ -36,7 +38,7 @@ from maskwright.labeling.plan import Plan, PlannedImage, Shard, changes
 
 SHOWN_CHANGES = 8
 
-Files = Literal["parquet", "sa1b", "tokens"]
+Files = Literal["parquet", "sa1b", "tokens", "dsa", "contours"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,14 @@ class LabelFolder:
         """The masks of one photo in SA-1B's form, named as Meta names them: sa_1.json for sa_1.jpg."""
         return confine(self.path / "sa1b", str(PurePosixPath(image).with_suffix(".json")))
 
+    def contours(self, shard: int) -> Path:
+        """A shard of contours."""
+        return self.path / "contours" / f"{shard:05d}.parquet"
+
+    def contours_of(self, image: str) -> Path:
+        """The contours of one photo, as DirectSAM publishes them."""
+        return confine(self.path, f"{image}.json")
+
     def files(self, shard: Shard, kind: Files) -> list[Path]:
         """The files of a shard, in order."""
         if kind == "parquet":
@@ -93,6 +103,10 @@ class LabelFolder:
         if kind == "tokens":
             tokens = self.tokens(shard.number)
             return [tokens, tokens.with_suffix(".parquet")]
+        if kind == "contours":
+            return [self.contours(shard.number)]
+        if kind == "dsa":
+            return [self.contours_of(image.name) for image in shard.images]
         return [self.annotations(image.name) for image in shard.images]
 
     def read_settings(self) -> dict[str, Any]:
@@ -167,8 +181,7 @@ class LabelFolder:
         except OSError as error:
             raise FileError(f"cannot write in {shown(self.path)}: {reason(error)}.") from error
         # With the lock held nobody else is writing here: what is left half written is from a killed run.
-        parts = [self.path / name for name in ("masks", "refined", "tokens", "sa1b")]
-        for folder in (self.path, *parts, *(below for below in parts[-1].rglob("*") if below.is_dir())):
+        for folder in (self.path, *(below for below in self.path.rglob("*") if below.is_dir())):
             remove_stale_parts(folder, older_than_s=0)
         return lock
 

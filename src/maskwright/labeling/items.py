@@ -59,18 +59,22 @@ class Items:
 
     def planned(self) -> Iterator[PlannedImage]:
         """The items with their photos; a photo that has gone fails when its turn comes."""
-        seen: Counter[str] = Counter()
-        for number in range(len(self.all)):
+        for number, name in enumerate(self.names()):
             path = self.all.image_path(number).absolute()
-            base = self._base(number)
-            # Several people's annotations of a photo, or frames in one file.
-            name = f"{base}#{seen[base]}" if seen[base] else base
-            seen[base] += 1
             try:
                 status = require_file(path)
                 yield PlannedImage(number, name, path, status.st_size, status.st_mtime_ns)
             except FileError:
                 yield PlannedImage(number, name, path, -1, None)
+
+    def names(self) -> Iterator[str]:
+        """A name for each item, in order: kind and path of its photo, numbered where a photo comes again."""
+        seen: Counter[str] = Counter()
+        for number in range(len(self.all)):
+            base = self._base(number)
+            # Several people's annotations of a photo, or frames in one file.
+            yield f"{base}#{seen[base]}" if seen[base] else base
+            seen[base] += 1
 
     def read(self, image: PlannedImage) -> Sample:
         """Decode an item.
@@ -78,13 +82,22 @@ class Items:
         Raises:
             FileError: it cannot be used, or the dataset has changed since the plan was made.
         """
+        dataset, place = self.locate(image)
+        return dataset[place]
+
+    def locate(self, image: PlannedImage) -> tuple[Dataset, int]:
+        """The dataset that an item is from, and its place there.
+
+        Raises:
+            DatasetError: the dataset has changed since the plan was made.
+        """
         number = image.number
         if number >= len(self.all) or self.all.image_path(number).absolute() != image.path:
             raise DatasetError(
                 f"{shown(image.path)} is not item {number} any more: the dataset has changed since the plan "
                 "was made."
             )
-        return self.all[number]
+        return self.all.locate(number)
 
     def group(self, image: PlannedImage) -> str:
         """What must not be torn apart when rows are split: the item's video, or else its photo."""
