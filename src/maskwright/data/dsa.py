@@ -1,6 +1,8 @@
 """DirectSAM's self-annotated sets: photos with contours by models and by people (`io.contour_files`).
 
-The published folders and those of `maskwright label boundaries`, as JSON or Parquet.
+The published folders and those of `maskwright label boundaries`, as JSON or Parquet. Released labels unite a
+model's lines of a few pixels with people's of eight, so that what a width means depends on who drew. Here the
+union is thinned, and drawn again at the width and size of the target (`boundary_targets`).
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from maskwright.data.boundary_targets import resize_lines
-from maskwright.data.contours import UnitedContours, Width
-from maskwright.data.dataset import Dataset, SampleError
+from maskwright.data.thin_lines import thin_lines
+from maskwright.data.dataset import Contours, Dataset, SampleError
 from maskwright.data.dsa_folder import Entry, finished_entries
 from maskwright.errors import DatasetError, FileError, suggestion
 from maskwright.io.contour_files import Contour, ContourRecord, read_contour_row, read_contours
@@ -60,7 +62,7 @@ class DSA(Dataset):
         label: Literal["merged", "pseudo", "human"] = "merged",
         pseudo: str | None = None,
         human: Sequence[str] = (),
-        width: Width = "equal",
+        width: Literal["equal", "stored"] = "equal",
         split: Literal["all", "train", "val"] = "all",
         images: str | None = None,
         partial: bool = False,
@@ -121,20 +123,26 @@ class DSA(Dataset):
             SampleError: it is not of the size that was recorded, so it is another one.
             FileError: it cannot be read.
         """
+        self.record(index)  # before its path is asked for
         image = read_image(self.image_path(index))
         self._check_size(index, image.size)
         return image
 
-    def contours(self, index: int) -> UnitedContours:
-        """The lines of item `index` that the options ask for.
+    def contours(self, index: int) -> Contours:
+        """The lines of item `index` that the options ask for, together, at the largest of their sizes.
 
         Raises:
             SampleError: it has no label of the wanted kind or source, or the photo is another one.
             FileError: it cannot be read.
         """
-        labels = self.chosen(index)
+        labels = [each.label for each in self.chosen(index)]
         self._check_size(index, read_header(self.image_path(index)).size)
-        return UnitedContours([each.label.decode() for each in labels], width=self.width)
+        height, width = (max(label.size[axis] for label in labels) for axis in (0, 1))
+        equal = self.width == "equal"
+        union = np.zeros((height, width), np.bool_)
+        for label in labels:
+            union |= resize_lines(label.decode(), union.shape, "exact" if equal else "official")
+        return Contours([thin_lines(union) if equal else union], thin=equal)
 
     def chosen(self, index: int) -> list[Contour]:
         """The labels of item `index` that the options ask for: pseudo first.
@@ -158,7 +166,7 @@ class DSA(Dataset):
 
     def read(self, index: int) -> Sample:
         """Decode item `index`: one mask a label, resized to the photo, with its source as category."""
-        image, labels = self.photo(index), self.chosen(index)
+        labels, image = self.chosen(index), self.photo(index)
         masks = np.stack([resize_lines(each.label.decode(), image.size) for each in labels])
         ids = tuple(range(1, len(labels) + 1))
         return Sample(image, masks, ids, self._place(index), tuple(each.source for each in labels))

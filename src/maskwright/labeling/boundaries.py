@@ -25,7 +25,7 @@ from maskwright.labeling.plan import PlannedImage
 from maskwright.types import Image
 
 if TYPE_CHECKING:
-    from maskwright.models.boundary import BoundaryDetector
+    from maskwright.models.boundary_detector import BoundaryDetector
 
 Size = Literal["native", "square"]
 Style = Literal["exact", "official"]
@@ -67,7 +67,7 @@ class BoundarySettings:
 
 @dataclass(frozen=True)
 class DetectorChoice:
-    """Which boundary model every process loads; as for `models.boundary.load_boundary`."""
+    """Which boundary model every process loads; as for `models.boundary_files.load_boundary`."""
 
     name: str
     device: str = "auto"
@@ -79,7 +79,7 @@ class DetectorChoice:
         Raises:
             MaskwrightError: it is unknown, refused or cannot be fetched.
         """
-        from maskwright.models.boundary import load_boundary
+        from maskwright.models.boundary_files import load_boundary
 
         return load_boundary(self.name, device=self.device, offline=self.offline)
 
