@@ -45,7 +45,12 @@ def test_what_was_merged_before_is_left_out_and_the_rest_is_sorted(root: Path) -
     dataset = DSA(root)
     names = [dataset.mask_path(k).relative_to(root).as_posix() for k in range(len(dataset))]
     assert names == [*(f"COCO/000000{k}.json" for k in range(3)), "SA1B_contour/0000000.json"]
-    assert [path.name for path in map(dataset.image_path, range(4))] == ["0.png", "1.png", "2.png", "alone.png"]
+    assert [path.name for path in map(dataset.image_path, range(4))] == [
+        "0.png",
+        "1.png",
+        "2.png",
+        "alone.png",
+    ]
     assert len(DSA(root / "COCO")) == 3
     sample = dataset[0]
     assert sample.masks.shape == (3, 48, 64)

@@ -27,8 +27,8 @@ class Lines:
     """Width of people's lines, in pixels of the stored labels. Published: 9."""
     size: Literal["native", "square"] = "native"
     """Labels of the photo's own size, or as published squares of --resolution pixels."""
-    style: Literal["exact", "official"] = "exact"
-    """People's lines of the very width, or drawn as published, with a line around the photo."""
+    style: Literal["exact", "official", "original"] = "exact"
+    """People's lines of the very width; or drawn as published, or first published, and around the photo."""
     tile: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
     """Cut larger photos into tiles of this side; by default they are taken whole."""
 

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from PIL import Image as PILImages
 
+from maskwright.data.contours import thin_lines
 from maskwright.data.dataset import Contours, Dataset, SampleError
 from maskwright.data.outlines import Shapes, Size, Style, frame, outline, thicken
 from maskwright.errors import MaskError
@@ -170,13 +171,20 @@ def resize_lines(lines: BoolArray, size: Size, style: Style = "exact") -> BoolAr
 
 
 def _share(drawn: Contours, size: Size, thickness: int, style: Style) -> FloatArray:
-    maps: Sequence[BoolArray] = [resize_lines(lines, size, style) for lines in drawn.maps]
-    if drawn.thin and thickness > 1:
-        maps = [thicken(lines, thickness) for lines in maps]
+    maps: Sequence[BoolArray]
+    if drawn.thin:
+        maps = [thicken(_resized_thin(lines, size), thickness) for lines in drawn.maps]
+    else:
+        maps = [resize_lines(lines, size, style) for lines in drawn.maps]
     total = np.zeros(size, np.float32)
     for lines in maps:
         total += lines
     return total / np.float32(max(1, len(maps)))
+
+
+def _resized_thin(lines: BoolArray, size: Size) -> BoolArray:
+    """One-pixel lines at another size: unbroken in any style, and one pixel wide again."""
+    return lines if lines.shape == size else thin_lines(resize_lines(lines, size))
 
 
 def _void(void: BoolArray, size: Size, thickness: int) -> BoolArray:

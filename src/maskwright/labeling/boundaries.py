@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from maskwright.data.boundary_targets import boundary_target, resize_photo
 from maskwright.data.dsa import DSA
 from maskwright.data.dsa_folder import KIND
 from maskwright.data.kinds import KINDS
 from maskwright.data.mixture import origin
+from maskwright.data.outlines import Style
 from maskwright.data.photos import Photos
 from maskwright.errors import ConfigError, FileError, WeightsError
 from maskwright.io.contour_files import Contour, ContourRecord
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from maskwright.models.boundary_detector import BoundaryDetector
 
 Size = Literal["native", "square"]
-Style = Literal["exact", "official"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,8 @@ class BoundarySettings:
                 raise ConfigError(f"--{name} must be at least 1, not {value}.")
         if self.size == "square" and self.resolution is None:
             raise ConfigError("--size square needs --resolution.")
+        if self.style != "exact" and self.thickness < 2:
+            raise ConfigError(f"--style {self.style} needs --thickness of at least 2.")
 
 
 @dataclass(frozen=True)
@@ -213,8 +216,6 @@ class BoundaryWorker(ContourFiles):
             before = ContourRecord(path, photo.size)
             photo = self._resized(photo)
         else:
-            from maskwright.data.boundary_targets import boundary_target
-
             target = boundary_target(
                 dataset,
                 place,
@@ -236,8 +237,6 @@ class BoundaryWorker(ContourFiles):
         """The photo at the size of its labels."""
         if self._side is None:
             return photo
-        from maskwright.data.boundary_targets import resize_photo
-
         return resize_photo(photo, (self._side, self._side))
 
     def _pseudo(self, photo: Image) -> Contour:

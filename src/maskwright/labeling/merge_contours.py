@@ -150,12 +150,14 @@ class MergeWorker(ContourFiles):
         records = [reader.record(place) for reader, place in map(self.locate, items)]
         if self.by == "content":
             require_file(photo)
-        sizes = {record.image_size for record in records} - {None}
+        sizes = dict.fromkeys(record.image_size for record in records if record.image_size is not None)
         if len(sizes) > 1:
+            told = [f"{width}×{height}" for height, width in sizes]
             files = ", ".join(shown(self.all.mask_path(item)) for item in items)
-            raise FileError(f"{files} are of one photo by its {self.by}, but record the sizes {sizes}.")
-        size = sizes.pop() if sizes else None
-        return [joined(records, self.stored_path(photo), size)]
+            raise FileError(
+                f"{files} are of one photo by its {self.by}, but record other sizes: {', '.join(told)}."
+            )
+        return [joined(records, self.stored_path(photo), next(iter(sizes), None))]
 
 
 def joined(records: Sequence[ContourRecord], image_path: str, size: tuple[int, int] | None) -> ContourRecord:

@@ -55,6 +55,8 @@ class RefineWorker:
 
     def __init__(self, folder: LabelFolder, model: ModelChoice, refiner: str) -> None:
         record = folder.read_settings()
+        if record["kind"] != "masks":
+            raise FileError(f"{shown(folder.path)} holds labels of kind {record['kind']!r}, not masks.")
         if record.get("files") != "parquet":
             raise FileError(
                 f"{shown(folder.path)} holds SA-1B's JSON, which has no soft masks: use --format parquet."
