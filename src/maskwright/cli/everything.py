@@ -50,8 +50,9 @@ class Everything(Common):
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH")] = None
     """A model's name (`maskwright models list`), a checkpoint or a hub id; by default nano-boundary, or nano
     for the grid."""
-    resolution: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Boundary: side of the model's input in pixels; by default the one for which it was trained."""
+    resolution: Annotated[int | Literal["native"] | None, tyro.conf.arg(metavar="INT|native")] = None
+    """Boundary: side of the model's input in pixels, or images as they are; by default what it was trained
+    for, which for nano-boundary is as they are, up to 800 px."""
     tile: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Boundary: run larger inputs in overlapping tiles of this side; by default 1024, beyond 2048 x 2048."""
     half: bool = False

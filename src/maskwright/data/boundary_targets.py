@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from PIL import Image as PILImages
 
-from maskwright.data.contours import thin_lines
 from maskwright.data.dataset import Contours, Dataset, SampleError
 from maskwright.data.outlines import Shapes, Size, Style, frame, outline, thicken
+from maskwright.data.thin_lines import thin_lines
 from maskwright.errors import MaskError
 from maskwright.io.images import read_image
 from maskwright.types import BoolArray, FloatArray, Geometry, Image, check_shape

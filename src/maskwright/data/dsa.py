@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 
 from maskwright.data.boundary_targets import resize_lines
-from maskwright.data.thin_lines import thin_lines
 from maskwright.data.dataset import Contours, Dataset, SampleError
 from maskwright.data.dsa_folder import Entry, finished_entries
+from maskwright.data.thin_lines import thin_lines
 from maskwright.errors import DatasetError, FileError, suggestion
 from maskwright.io.contour_files import Contour, ContourRecord, read_contour_row, read_contours
 from maskwright.io.images import read_header, read_image

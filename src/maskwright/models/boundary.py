@@ -37,6 +37,8 @@ class BoundaryModel(nn.Module, ABC):
             `multiple`, so that every map has its cells where the whole image's has them.
         reach: how far from a place, in pixels, the input still matters to its logit: exactly for a
             convolutional model, roughly for one with attention. Tiles overlap by as much.
+        largest: longest side in pixels to which larger photos are brought where no resolution is asked for
+            and the model has none of its own; None: they stay as they are.
     """
 
     family: ClassVar[str]
@@ -44,6 +46,7 @@ class BoundaryModel(nn.Module, ABC):
     smallest: int
     cell: int
     reach: int
+    largest: int | None = None
 
     @abstractmethod
     def forward(self, pixels_B3HW: Tensor) -> Tensor:

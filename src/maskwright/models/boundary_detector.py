@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from types import EllipsisType
-from typing import Self, overload
+from typing import Any, Self, overload
 
 import numpy as np
 import torch
@@ -138,7 +138,7 @@ class BoundaryDetector:
         Args:
             images: a path, PIL image, uint8 array (H, W, 3) or (H, W), or `types.Image`; or a list of such.
             resolution: side in pixels to which images are resized for the model, see `input_size`; None: as
-                they are; left out: the model's own.
+                they are; left out: the model's own, or as they are up to the model's largest.
             keep_aspect: keep their proportions; left out: as the model was trained.
             tile: run what is larger than this many pixels a side, after resizing, in overlapping tiles of
                 this side. By default tiles of 1024 are used where an input has more than 2048² pixels, or
@@ -155,16 +155,21 @@ class BoundaryDetector:
         keep = self.keep_aspect if isinstance(keep_aspect, EllipsisType) else keep_aspect
         _check("resolution", side)
         _check("tile", tile)
-        if not isinstance(images, list | tuple):
-            return self._run([to_image(images)], side, keep, tile)[0]  # type: ignore[arg-type]
-        return self._run([to_image(image) for image in images], side, keep, tile)
+        usual = isinstance(resolution, EllipsisType) and side is None
+        largest = self.model.largest if usual else None
+        single = not isinstance(images, list | tuple)
+        given: Any = [images] if single else images
+        photos = [to_image(image) for image in given]
+        sizes = [_reduced(input_size(photo.size, side, keep), largest) for photo in photos]
+        found = self._run(photos, sizes, tile)
+        return found[0] if single else found
 
     def _run(
-        self, images: Sequence[Image], side: int | None, keep: bool, tile: int | None
+        self, images: Sequence[Image], sizes: Sequence[tuple[int, int]], tile: int | None
     ) -> list[FloatArray]:
         groups: dict[tuple[int, int], list[int]] = {}
-        for i, image in enumerate(images):
-            groups.setdefault(input_size(image.size, side, keep), []).append(i)
+        for i, size in enumerate(sizes):
+            groups.setdefault(size, []).append(i)
         found: dict[int, FloatArray] = {}
         for size, members in groups.items():
             chosen = [images[i] for i in members]
@@ -233,14 +238,20 @@ class BoundaryDetector:
         return height, width
 
     def _logits(self, pixels_BHW3: ByteArray, padded: tuple[int, int] | None = None) -> Tensor:
-        """The model's float32 logits of pixels, padded by repeating the last row and column."""
+        """The model's float32 logits of pixels, mirrored into the padding."""
         size = pixels_BHW3.shape[1:3]
         height, width = self._padded(size) if padded is None else padded
         x_B3HW = normalise(torch.from_numpy(pixels_BHW3).to(self.device))
-        x_B3HW = F.pad(x_B3HW, (0, width - size[1], 0, height - size[0]), mode="replicate")
+        below, beside = height - size[0], width - size[1]
+        mirrors = below < size[0] and beside < size[1]
+        x_B3HW = F.pad(x_B3HW, (0, beside, 0, below), mode="reflect" if mirrors else "replicate")
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             logits: Tensor = self.model(x_B3HW)
         return logits.float()
+
+
+def _reduced(size: tuple[int, int], largest: int | None) -> tuple[int, int]:
+    return size if largest is None or max(size) <= largest else input_size(size, largest, keep_aspect=True)
 
 
 def resized(pixels_HW3: ByteArray, size: tuple[int, int]) -> ByteArray:

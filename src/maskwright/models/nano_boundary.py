@@ -24,6 +24,8 @@ NANO = NanoConfig()
 STRIDE = 16
 # Attention sees all of a photo, but beyond this it matters little to an outline.
 REACH = 96
+# Photos of its training were up to 720 px long: in larger ones it would outline every texture.
+LARGEST = 800
 RARE = -2.0  # logit that a new model gives everywhere: about an eighth, as outlines are rare
 
 
@@ -93,6 +95,7 @@ class NanoBoundary(BoundaryModel):
     family: ClassVar[str] = "nano_boundary"
     multiple = smallest = cell = STRIDE
     reach = REACH
+    largest = LARGEST
 
     def __init__(self, config: NanoBoundaryConfig | None = None) -> None:
         super().__init__()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -88,13 +88,13 @@ class BoundaryFinder:
     Args:
         detector: the model.
         settings: how fine.
-        resolution: side of the model's input; its own by default.
+        resolution: side of the model's input, or images as they are; its own by default.
         tile: as for the detector.
     """
 
     detector: BoundaryDetector
     settings: CutSettings
-    resolution: int | None = None
+    resolution: int | Literal["native"] | None = None
     tile: int | None = None
 
     def described(self) -> dict[str, Any]:

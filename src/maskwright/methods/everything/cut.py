@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -46,7 +47,7 @@ def find_everything(
     image: Image,
     settings: CutSettings = DEFAULTS,
     *,
-    resolution: int | None = None,
+    resolution: int | Literal["native"] | None = None,
     tile: int | None = None,
 ) -> Cut:
     """Cut an image into everything that a boundary model tells apart.
@@ -55,14 +56,15 @@ def find_everything(
         detector: the model.
         image: any.
         settings: how fine.
-        resolution: side of the model's input; its own by default.
+        resolution: side of the model's input, or images as they are; its own by default.
         tile: as for the detector.
 
     Raises:
         InputError: a setting is out of range.
     """
     start = time.perf_counter()
-    boundary = detector(image, resolution=... if resolution is None else resolution, tile=tile)
+    side = ... if resolution is None else None if resolution == "native" else resolution
+    boundary = detector(image, resolution=side, tile=tile)
     return cut(boundary, settings, {"boundary": time.perf_counter() - start})
 
 
