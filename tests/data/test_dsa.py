@@ -90,8 +90,8 @@ def test_no_size_breaks_a_line_or_changes_its_width(root: Path, side: int, thick
 
 def test_thinned_lines_stay_where_they_were_drawn(root: Path) -> None:
     rng = np.random.default_rng(0)
-    from maskwright.data.thin_lines import thin_lines
     from maskwright.data.outlines import thicken
+    from maskwright.data.thin_lines import thin_lines
 
     walk = np.zeros((90, 120), np.bool_)
     y = 45
