@@ -39,7 +39,17 @@ def test_stored_maps_of_a_dataset_are_measured(tmp_path: Path) -> None:
     root = make_coco(tmp_path / "coco")
     maps = store_maps(root, tmp_path / "maps")
     out, result = tmp_path / "out", tmp_path / "result.json"
-    command = ["--data", f"coco:{root}", "--predictions", maps, *SMALL, "--out", out, "--json", result]
+    command: list[str | Path] = [
+        "--data",
+        f"coco:{root}",
+        "--predictions",
+        maps,
+        *SMALL,
+        "--out",
+        out,
+        "--json",
+        result,
+    ]
     assert call(*command, "--pictures", tmp_path / "pics", "--markdown", tmp_path / "a.md") == 0
     found = json.loads(result.read_text())
     data = found["data"][f"coco:{root}"]
@@ -63,7 +73,16 @@ def test_a_changed_map_is_measured_again_and_other_settings_are_refused(
 ) -> None:
     root = make_coco(tmp_path / "coco")
     maps = store_maps(root, tmp_path / "maps")
-    command = ["--data", f"coco:{root}", "--predictions", maps, "--out", tmp_path / "out", *SMALL, "--quiet"]
+    command: list[str | Path] = [
+        "--data",
+        f"coco:{root}",
+        "--predictions",
+        maps,
+        "--out",
+        tmp_path / "out",
+        *SMALL,
+        "--quiet",
+    ]
     result = tmp_path / "result.json"
     assert call(*command) == 0
     save(maps / "a.png", np.zeros((5, 7), np.uint8))  # of any size

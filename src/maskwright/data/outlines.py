@@ -61,13 +61,13 @@ class Patch:
 
     @classmethod
     def of(cls, mask: BoolArray) -> Patch:
-        """The part of a (H, W) mask that it occupies, as a view."""
+        """The part of a (H, W) mask that it occupies; the mask itself is not kept."""
         rows = np.flatnonzero(mask.any(axis=1))
         if not len(rows):
-            return cls(mask[:0, :0])
+            return cls(np.zeros((0, 0), np.bool_))
         part = mask[rows[0] : rows[-1] + 1]
         columns = np.flatnonzero(part.any(axis=0))
-        return cls(part[:, columns[0] : columns[-1] + 1], int(rows[0]), int(columns[0]))
+        return cls(part[:, columns[0] : columns[-1] + 1].copy(), int(rows[0]), int(columns[0]))
 
 
 Shape = RLE | Patch | LabelMap
