@@ -88,7 +88,7 @@ def evaluate(options: EvaluateBoundaries, session: Session) -> None:
         raise DatasetError(f"none of the {len(photos)} photos could be scored.")
     result = BenchmarkResult(counted)
     session.result |= {"data": options.data, "source": name, **result.to_json(), "protocol": asdict(protocol)}
-    session.result |= {"machine": machine(choose_device(options.device)), "versions": versions()}
+    session.result |= {"machine": machine(choose_device(options.device).value), "versions": versions()}
     title = f"{Path(name).name}, {short_name(options.data)}"
     found = tables(result, title)
     for table in found:
