@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
-from tiny import save_tiny_heads, save_tiny_model
+from tiny import save_tiny_boundary, save_tiny_heads, save_tiny_model
 
 from maskwright.cli.main import main
 from maskwright.report import demo_photos
@@ -40,7 +40,9 @@ def test_the_command_writes_a_page_figures_and_pictures(
     model = save_tiny_model(tmp_path)
     save_tiny_heads(model)
     monkeypatch.setattr(demo_photos, "PHOTOS", PHOTOS[1:2])
-    assert main(["demo", "--out", str(tmp_path / "demo"), "--model", str(model), "--quiet"]) == 0
+    boundary = save_tiny_boundary(tmp_path / "boundary.safetensors")
+    words = ["--model", str(model), "--boundary-model", str(boundary), "--quiet"]
+    assert main(["demo", "--out", str(tmp_path / "demo"), *words]) == 0
 
     content = json.loads((tmp_path / "demo/report.json").read_text())
     assert content["model"]["family"] == "nano"
@@ -59,8 +61,11 @@ def test_the_command_writes_a_page_figures_and_pictures(
     scene = content["one_shot"]
     assert (scene["reference"], scene["test"]) == ("motorcycle_left.png", "motorcycle_right.png")
     assert scene["similarity"] is None or scene["threshold"] <= scene["similarity"] <= 1
-    assert page.count("data:image/jpeg") == 1 + 2 + sum(len(mode["pictures"]) for mode in photo["modes"])
+    assert page.count("data:image/jpeg") == 1 + 2 + 3 + sum(len(mode["pictures"]) for mode in photo["modes"])
     assert (tmp_path / "demo/pictures/one-shot-2.jpg").is_file()
+    (cut,) = content["everything"]
+    assert 1 <= cut["segments"] <= cut["finest"]
+    assert (tmp_path / "demo/pictures/cat-everything-3.jpg").is_file()
     assert "Cat" in page
     assert "quality" in page
 

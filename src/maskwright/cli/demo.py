@@ -30,6 +30,8 @@ class Demo(Common):
     """Folder for the report."""
     model: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "nano"
     """A model's name, or a checkpoint."""
+    boundary_model: Annotated[str, tyro.conf.arg(metavar="NAME|PATH")] = "nano-boundary"
+    """A boundary model's name, or a checkpoint: it cuts the photos into all there is, without a prompt."""
     num_heads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Attention heads of the decoder, if the file does not tell and they are not eight."""
     offline: bool = False
@@ -44,8 +46,10 @@ def main(argv: list[str]) -> int:
 def demo(options: Demo, session: Session) -> None:
     """Run every mode on every photo, write the report and print the table."""
     from maskwright.methods.provenance import machine, versions
+    from maskwright.models.boundary_files import load_boundary
     from maskwright.models.registry import load
     from maskwright.report.demo import describe_model, run_demo
+    from maskwright.report.demo_everything import run_everything
     from maskwright.report.demo_one_shot import run_one_shot
     from maskwright.report.demo_page import write_report
     from maskwright.report.demo_photos import PHOTOS
@@ -58,17 +62,22 @@ def demo(options: Demo, session: Session) -> None:
     )
     results = list(session.track(run_demo(segmenter, PHOTOS), "photos", total=len(PHOTOS)))
     scene = run_one_shot(segmenter)
+    detector = load_boundary(options.boundary_model, device=options.device, offline=options.offline)
+    cut = run_everything(detector, PHOTOS)
     about = {
         "model": describe_model(segmenter),
+        "boundary_model": detector.signature,
         "machine": machine(segmenter.device),
         "versions": versions(),
         "seed": options.seed,
         "seconds": round(time.perf_counter() - start, 2),
     }
-    session.result |= write_report(options.out, results, scene, about)
+    session.result |= write_report(options.out, results, scene, cut, about)
     session.print(_table(results))
     found = "not found" if scene.similarity is None else f"found, similarity {scene.similarity:.2f}"
     session.print(f"one shot: the {scene.thing}, shown in one photo, in another: {found}")
+    counts = ", ".join(f"{one.name} {one.segments} segments ({one.milliseconds:.0f} ms)" for one in cut)
+    session.print(f"everything, without a prompt: {counts}")
     session.print(f"report: {options.out / 'report.html'}")
 
 

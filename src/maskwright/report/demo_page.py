@@ -8,6 +8,7 @@ from typing import Any
 
 from maskwright.io.files import make_folder, write_bytes, write_json, write_text
 from maskwright.report.demo import Answer, PhotoResult, Picture
+from maskwright.report.demo_everything import EverythingScene
 from maskwright.report.demo_one_shot import OneShotScene
 from maskwright.report.html import Html, element, encode, facts, page, picture, table
 
@@ -15,7 +16,11 @@ TITLE = "Maskwright on real photos"
 
 
 def write_report(
-    folder: Path, results: Sequence[PhotoResult], scene: OneShotScene, run: Mapping[str, Any]
+    folder: Path,
+    results: Sequence[PhotoResult],
+    scene: OneShotScene,
+    cut: Sequence[EverythingScene],
+    run: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write report.html, report.json and pictures/ into `folder`.
 
@@ -23,6 +28,7 @@ def write_report(
         folder: made if it is not there.
         results: one a photo.
         scene: an object found again.
+        cut: the photos cut into all there is.
         run: what holds for the whole run: "model", "machine", "versions", "seed", "seconds".
 
     Returns:
@@ -38,10 +44,14 @@ def write_report(
                 write_bytes(pictures / name, encode(shown.pixels))
     for number, shown in enumerate(scene.pictures, 1):
         write_bytes(pictures / f"one-shot-{number}.jpg", encode(shown.pixels))
+    for one in cut:
+        for number, shown in enumerate(one.pictures, 1):
+            write_bytes(pictures / f"{one.name}-everything-{number}.jpg", encode(shown.pixels))
     photos = [_photo_record(result) for result in results]
     content = {**run, "photos": photos, "one_shot": scene.to_json()}
+    content["everything"] = [one.to_json() for one in cut]
     write_json(folder / "report.json", content)
-    write_text(folder / "report.html", _html(results, scene, run))
+    write_text(folder / "report.html", _html(results, scene, cut, run))
     return content
 
 
@@ -76,7 +86,12 @@ def _photo_record(result: PhotoResult) -> dict[str, Any]:
     }
 
 
-def _html(results: Sequence[PhotoResult], scene: OneShotScene, run: Mapping[str, Any]) -> str:
+def _html(
+    results: Sequence[PhotoResult],
+    scene: OneShotScene,
+    cut: Sequence[EverythingScene],
+    run: Mapping[str, Any],
+) -> str:
     model, machine, versions = run["model"], run["machine"], run["versions"]
     lead = (
         f"The model {model['name']} was asked about {len(results)} photos with boxes, clicks and masks. Each "
@@ -99,7 +114,8 @@ def _html(results: Sequence[PhotoResult], scene: OneShotScene, run: Mapping[str,
         element("code", "maskwright demo"),
         "; the same figures are in report.json, and the pictures in pictures/.",
     )
-    sections = [_gallery(results), facts(known), _summary(results), _one_shot_card(scene)]
+    cards = [_one_shot_card(scene), _everything_card(cut)]
+    sections = [_gallery(results), facts(known), _summary(results), *cards]
     return page(TITLE, lead, *sections, *map(_photo_card, results), foot)
 
 
@@ -120,6 +136,28 @@ def _one_shot_card(scene: OneShotScene) -> Html:
     return element(
         "section",
         element("h2", "One shot"),
+        element("p", note, class_="soft"),
+        element("div", *shown, class_="pictures"),
+        facts(known),
+        class_="card",
+    )
+
+
+def _everything_card(cut: Sequence[EverythingScene]) -> Html:
+    """The photos cut into all there is."""
+    note = (
+        "No prompt: a boundary map, cut along its stronger borders into segments that cover the photo. The "
+        "map gives a tree of segments, so that more or fewer are had without asking the model again."
+    )
+    shown = [
+        picture(item.pixels, f"{one.name}: {item.caption}", item.caption, zoom=f"{one.name}-all-{number}")
+        for one in cut
+        for number, item in enumerate(one.pictures, 1)
+    ]
+    known = {one.name: f"{one.milliseconds:.0f} ms" for one in cut}
+    return element(
+        "section",
+        element("h2", "Everything, without a prompt"),
         element("p", note, class_="soft"),
         element("div", *shown, class_="pictures"),
         facts(known),
