@@ -65,9 +65,7 @@ def _scene(detector: BoundaryDetector, photo: DemoPhoto) -> EverythingScene:
     few = found.tree.with_count(min(FEW, found.segments.count))
     pictures = (
         Picture(heat(found.boundary), "Boundary map"),
-        Picture(
-            draw_partition(image, found.segments.labels, max_side=SIDE), f"{found.segments.count} segments"
-        ),
+        Picture(draw_partition(image, labels, max_side=SIDE), f"{found.segments.count} segments"),
         Picture(draw_partition(image, few.labels, max_side=SIDE), f"{few.count} of the same tree"),
     )
     return EverythingScene(photo.name, found.segments.count, found.tree.fine.count, taken, pictures)
