@@ -21,6 +21,7 @@ from maskwright.models.boundary_files import load_boundary, save_boundary, start
 from maskwright.models.hub import NAMED
 from maskwright.models.nano_boundary import NanoBoundary
 from maskwright.models.registry import load, read
+from maskwright.models.segformer import SegFormer
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +69,7 @@ def test_a_nano_boundary_model_round_trips_and_starts_from_a_nano(tmp_path: Path
     model = start_model(save_tiny_model(tmp_path))
     assert isinstance(model, NanoBoundary)
     nano = load(tmp_path / "tiny.safetensors", device="cpu").model
-    assert torch.equal(model.encoder.stem.weight, nano.get_submodule("encoder.stem").weight)
+    assert torch.equal(model.encoder.stem.weight, nano.get_parameter("encoder.stem.weight"))
     path = save_boundary(model, tmp_path / "x.safetensors", resolution=None, dtype=torch.float16)
     detector = load_boundary(path, device="cpu")
     expected = {key: value.half().float() for key, value in model.state_dict().items()}
@@ -95,7 +96,7 @@ def test_published_layouts_are_read_alike(tmp_path: Path) -> None:
 def test_a_file_alone_tells_its_sizes(tmp_path: Path) -> None:
     # Heads leave no trace, so they are as published; the tiny model has others.
     settings = {"hidden_sizes": [8, 16, 40, 64], "depths": [1, 2, 1, 1], "decoder_hidden_size": 16}
-    model = boundary_files._from_config("segformer", settings, "x")
+    model = SegFormer.from_config(settings)
     model.net.save_pretrained(tmp_path)
     detector = load_boundary(tmp_path / "model.safetensors", device="cpu")
     assert_same(detector.model, model)
