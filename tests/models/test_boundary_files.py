@@ -13,6 +13,7 @@ import torch
 from PIL import Image as PILImages
 from safetensors.torch import load_file, save_file
 from tiny import photo, save_tiny_boundary, save_tiny_model, save_tiny_transformers, tiny_boundary
+from transformers.models.segformer.modeling_segformer import SegformerForSemanticSegmentation
 
 from maskwright.cli.main import main
 from maskwright.errors import InputError, OfflineError, WeightsError
@@ -104,6 +105,17 @@ def test_a_file_alone_tells_its_sizes(tmp_path: Path) -> None:
     assert found.assumed == ("attention heads 1, 2, 5, 8", "strides 4, 2, 2, 2")
     image = photo(64, 64)
     np.testing.assert_array_equal(detector(image), load_boundary(tmp_path, device="cpu")(image))
+
+
+def test_a_trained_model_becomes_a_folder_of_transformers(tmp_path: Path) -> None:
+    path = save_tiny_boundary(tmp_path / "x.safetensors", resolution=64)
+    assert main(["models", "convert", str(path), str(tmp_path / "out"), "--quiet"]) == 0
+    theirs = SegformerForSemanticSegmentation.from_pretrained(tmp_path / "out")
+    assert theirs.config.num_labels == 1
+    assert_same(theirs, tiny_boundary().net)
+    reference = load_file(save_tiny_transformers(tmp_path / "reference") / "model.safetensors")
+    assert load_file(tmp_path / "out" / "model.safetensors").keys() == reference.keys()
+    assert_same(load_boundary(tmp_path / "out", device="cpu").model, tiny_boundary())
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,25 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+from transformers import PreTrainedConfig
+from transformers.models.segformer.configuration_segformer import SegformerConfig
+
 from maskwright.errors import InputError
 from maskwright.io.files import write_text
 from maskwright.io.weights import write_pytorch, write_safetensors
+from maskwright.models.boundary_files import build_boundary
 from maskwright.models.checkpoint import NET, TRANSFORMERS_FAMILIES, Checkpoint
-from maskwright.models.keys import MOBILE_SAM_RULES, PROMPT_POSITION, SAM_RULES, Rules, original
+from maskwright.models.keys import (
+    MOBILE_SAM_RULES,
+    PROMPT_POSITION,
+    SAM_RULES,
+    SEGFORMER_RULES,
+    Rules,
+    original,
+)
 from maskwright.models.registry import check_state, net_class, skeleton
+from maskwright.models.segformer import SegFormer
 from maskwright.models.task_prompts import PREFIX
 
 # Families whose original layout holds just what the model has.
@@ -45,10 +58,12 @@ def write_transformers(
         WeightsError: keys or shapes do not fit.
         FileError: the folder cannot be written.
     """
+    if checkpoint.family == SegFormer.family:
+        return _write_segformer(checkpoint, folder, source)
     if checkpoint.family not in TRANSFORMERS_FAMILIES:
         raise InputError(
             f"{source} is of family {checkpoint.family}, which transformers does not have; "
-            f"only {', '.join(sorted(TRANSFORMERS_FAMILIES))} can be converted."
+            f"only {', '.join(sorted({*TRANSFORMERS_FAMILIES, SegFormer.family}))} can be converted."
         )
     checkpoint = _without_tasks(checkpoint, source, "a transformers folder", drop_task_prompts)
     check_state(skeleton(checkpoint, source), checkpoint, source)
@@ -59,6 +74,19 @@ def write_transformers(
     if checkpoint.family != "sam2":
         # There the prompt encoder's positional matrix is the image's own, which transformers writes once.
         del state[PROMPT_POSITION]
+    return _write_folder(folder, state, config)
+
+
+def _write_segformer(checkpoint: Checkpoint, folder: Path, source: str) -> list[Path]:
+    """With the names that transformers' files of SegFormer have, so that older releases open them, too."""
+    model = build_boundary(checkpoint, source)
+    config = SegformerConfig.from_dict(model.config_dict())
+    config.architectures = [type(model.get_submodule("net")).__name__]
+    state = {original(key.removeprefix(NET), SEGFORMER_RULES): v for key, v in checkpoint.state.items()}
+    return _write_folder(folder, state, config)
+
+
+def _write_folder(folder: Path, state: dict[str, Tensor], config: PreTrainedConfig) -> list[Path]:
     weights, settings = folder / "model.safetensors", folder / "config.json"
     # The configuration last: a folder without it is refused, never read half.
     write_safetensors(weights, state, {"format": "pt"})

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 Rules = Sequence[tuple[str, str]]
+# What a rule may hold besides plain text, where it is to be undone.
+NUMBER = r"(\d+)"
 
 SHARED_POSITION = "shared_image_embedding.positional_embedding"
 PROMPT_POSITION = "prompt_encoder.shared_embedding.positional_embedding"
@@ -187,7 +189,7 @@ def rename(key: str, rules: Rules) -> str:
 def original(name: str, rules: Rules) -> str:
     """The original key of a transformers name: `rename` undone, the last rule first.
 
-    Only for rules that are plain text but for an anchor, as those of SAM and MobileSAM are.
+    Only for rules that are plain text but for an anchor and a number: those of SAM, MobileSAM and SegFormer.
     """
     undone = [(replacement, pattern) for pattern, replacement in reversed(rules)]
     if re.search(_THREE_LAYER_MLP, name):
@@ -196,7 +198,10 @@ def original(name: str, rules: Rules) -> str:
     key = name
     for replacement, pattern in undone:
         start = "^" if pattern.startswith("^") else ""
-        key = re.sub(start + re.escape(replacement), pattern.strip("^$").replace("\\", ""), key)
+        made = re.escape(replacement).replace(r"\\1", NUMBER)
+        # The number's place is kept while the escapes of the dots go.
+        text = pattern.strip("^$").replace(NUMBER, "\0").replace("\\", "").replace("\0", r"\1")
+        key = re.sub(start + made, text, key)
     assert rename(key, rules) == name, (key, name)
     return key
 
