@@ -15,7 +15,7 @@ from transformers.models.segformer.modeling_segformer import SegformerForSemanti
 
 from maskwright.errors import ImageError, InputError, WeightsError
 from maskwright.models.boundary import family_class, normalise
-from maskwright.models.boundary_detector import BoundaryDetector, input_size
+from maskwright.models.boundary_detector import BoundaryDetector
 from maskwright.models.boundary_files import load_boundary
 from maskwright.models.segformer import SIZES, SegFormer
 
@@ -76,20 +76,14 @@ def test_odd_sizes_are_padded_and_stay_in_place() -> None:
     assert detector(photo(77, 131), resolution=30, keep_aspect=True).shape == (77, 131)
 
 
-@pytest.mark.parametrize(
-    ("size", "resolution", "keep", "expected"),
-    [
-        ((481, 321), None, True, (481, 321)),
-        ((481, 321), 1024, False, (1024, 1024)),
-        ((481, 321), 962, True, (962, 642)),
-        ((300, 400), 100, True, (75, 100)),
-        ((1, 4000), 100, True, (1, 100)),
-    ],
-)
-def test_input_sizes(
-    size: tuple[int, int], resolution: int | None, keep: bool, expected: tuple[int, int]
-) -> None:
-    assert input_size(size, resolution, keep) == expected
+def test_photos_beyond_a_native_models_largest_side_are_brought_down_to_it() -> None:
+    model, image = tiny_boundary(), photo(90, 141)
+    native = BoundaryDetector(model)(image)
+    model.largest = 96
+    detector = BoundaryDetector(model)
+    np.testing.assert_array_equal(detector(image), detector(image, resolution=96, keep_aspect=True))
+    np.testing.assert_array_equal(detector(image, resolution=None), native)
+    np.testing.assert_array_equal(detector(image[:60, :90]), detector(image[:60, :90], resolution=None))
 
 
 def test_several_images_are_as_one_by_one() -> None:

@@ -21,6 +21,7 @@ from PIL import Image as PILImages
 from PIL.Image import Resampling
 from torch import Tensor
 
+from maskwright.data.boundary_targets import target_size
 from maskwright.debug import debug
 from maskwright.errors import InputError
 from maskwright.models.boundary import BoundaryModel, normalise
@@ -35,23 +36,6 @@ WHOLE = 2048 * 2048
 TILE, SMALLEST_TILE = 1024, 256
 # Images run at once; more brings nothing on a CPU.
 IMAGE_BATCH = 4
-
-
-def input_size(size: tuple[int, int], resolution: int | None, keep_aspect: bool) -> tuple[int, int]:
-    """To which (H, W) an image of a size is resized.
-
-    Args:
-        size: (H, W) of the image.
-        resolution: side of the square input; with `keep_aspect`, of its longest side; None: as it is.
-        keep_aspect: keep the image's proportions.
-    """
-    if resolution is None:
-        return size
-    if not keep_aspect:
-        return resolution, resolution
-    longest = max(size)
-    height, width = (max(1, (2 * side * resolution + longest) // (2 * longest)) for side in size)
-    return height, width
 
 
 class BoundaryDetector:
@@ -137,9 +121,10 @@ class BoundaryDetector:
 
         Args:
             images: a path, PIL image, uint8 array (H, W, 3) or (H, W), or `types.Image`; or a list of such.
-            resolution: side in pixels to which images are resized for the model, see `input_size`; None: as
-                they are; left out: the model's own, or as they are up to the model's largest.
-            keep_aspect: keep their proportions; left out: as the model was trained.
+            resolution: side in pixels of the square to which images are resized for the model, or of their
+                longest side; None: as they are; left out: the model's own, or as they are up to the model's
+                largest.
+            keep_aspect: keep their proportions, in place of the square; left out: as the model was trained.
             tile: run what is larger than this many pixels a side, after resizing, in overlapping tiles of
                 this side. By default tiles of 1024 are used where an input has more than 2048² pixels, or
                 memory runs out.
@@ -160,7 +145,7 @@ class BoundaryDetector:
         single = not isinstance(images, list | tuple)
         given: Any = [images] if single else images
         photos = [to_image(image) for image in given]
-        sizes = [_reduced(input_size(photo.size, side, keep), largest) for photo in photos]
+        sizes = [_reduced(target_size(photo.size, side, keep_aspect=keep), largest) for photo in photos]
         found = self._run(photos, sizes, tile)
         return found[0] if single else found
 
@@ -251,7 +236,7 @@ class BoundaryDetector:
 
 
 def _reduced(size: tuple[int, int], largest: int | None) -> tuple[int, int]:
-    return size if largest is None or max(size) <= largest else input_size(size, largest, keep_aspect=True)
+    return size if largest is None or max(size) <= largest else target_size(size, largest, keep_aspect=True)
 
 
 def resized(pixels_HW3: ByteArray, size: tuple[int, int]) -> ByteArray:
