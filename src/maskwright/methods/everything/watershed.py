@@ -14,6 +14,7 @@ neighbour enter, and the flood ends with the last unmarked pixel.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -26,7 +27,6 @@ Counts = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint32]
 
 LEVELS = 256
-STRIP = 64
 
 
 def watershed(levels: ByteArray, markers: Labels) -> Labels:
@@ -52,29 +52,36 @@ def watershed(levels: ByteArray, markers: Labels) -> Labels:
 
 
 def _watershed(levels: ByteArray, markers: Labels) -> Labels:
-    height, width = levels.shape
     # A frame of one pixel saves asking for the image's end. The state of a pixel is its label, or its level
     # minus 256 while it has none; the frame's 0 is neither a label nor negative, so nothing spreads there.
-    state = np.empty((height + 2, width + 2), np.int32)
+    state = np.empty((levels.shape[0] + 2, levels.shape[1] + 2), np.int32)
     state[[0, -1]] = 0
     state[:, [0, -1]] = 0
     unmarked = np.zeros(LEVELS, np.int64)
     _fill(state, levels, markers, unmarked)
-    found = np.empty(height * width, np.uint32)
-    front = np.zeros(LEVELS, np.int64)
-    count = _find_front(state.ravel(), levels, found, front)
+    front = _front(markers)
+    waiting = unmarked + np.bincount(levels.ravel()[front], minlength=LEVELS)
     # Where each level's part of the queue begins, and how far it is filled; the last part is the present's.
-    first = np.append(np.cumsum(unmarked + front) - unmarked - front, unmarked.sum() + count).astype(
-        np.uint32
-    )
+    first = np.concatenate([[0], np.cumsum(waiting)]).astype(np.uint32)
     last = first.copy()
     left = int(unmarked.sum())
-    queue = np.empty(2 * left + count, np.uint32)
-    _enqueue(queue, last, found[:count], levels)
-    _flood(state.ravel(), queue, first, last, np.uint32(width + 2), left)
-    labels = np.empty((height, width), np.int32)
-    np.maximum(state[1:-1, 1:-1], 0, out=labels)
+    queue = np.empty(2 * left + len(front), np.uint32)
+    _enqueue(queue, last, front, levels)
+    _flood(state.ravel(), queue, first, last, np.uint32(state.shape[1]), left)
+    labels = np.empty(levels.shape, np.int32)
+    _read(state, labels)
     return labels
+
+
+def _front(markers: Labels) -> npt.NDArray[np.intp]:
+    """The marked pixels with an unmarked neighbour, row by row."""
+    inside = markers > 0
+    if not inside.size:
+        return np.flatnonzero(inside)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    # Outside the image, nothing is unmarked.
+    kept = cv2.erode(inside.view(np.uint8), cross, borderType=cv2.BORDER_CONSTANT, borderValue=(1,))
+    return np.flatnonzero(inside.view(np.uint8) != kept)
 
 
 @compiled
@@ -90,46 +97,21 @@ def _fill(state: Labels, levels: ByteArray, markers: Labels, unmarked: Counts) -
 
 
 @compiled
-def _find_front(state: Labels, levels: ByteArray, found: Pixels, counts: Counts) -> int:
-    """Write down, row by row, the marked pixels with an unmarked neighbour, and count them at each level."""
-    height, width = levels.shape
-    stride = width + 2
-    total = 0
-    for y in range(1, height + 1):
-        for start in range(y * stride + 1, (y + 1) * stride - 1, STRIP):
-            end = min(start + STRIP, (y + 1) * stride - 1)
-            if not _any_unmarked(state, start, end, stride):
-                continue
-            for p in range(start, end):
-                # The sign of the four together is negative if one of them is.
-                around = state[p - stride] | state[p - 1] | state[p + 1] | state[p + stride]
-                if state[p] > 0 and around < 0:
-                    found[total] = p
-                    total += 1
-                    counts[levels[y - 1, p - y * stride - 1]] += 1
-    return total
+def _read(state: Labels, labels: Labels) -> None:
+    """Read the labels out of the states."""
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            labels[y, x] = max(state[y + 1, x + 1], 0)
 
 
 @compiled
-def _any_unmarked(state: Labels, start: int, end: int, stride: int) -> bool:
-    """Whether a strip of pixels, or a neighbour of one, is unmarked; many are read at once."""
-    signs = state[start - 1] | state[end]
-    above = state[start - stride : end - stride]
-    here = state[start:end]
-    below = state[start + stride : end + stride]
-    for x in range(len(here)):
-        signs |= above[x] | here[x] | below[x]
-    return bool(signs < 0)
-
-
-@compiled
-def _enqueue(queue: Pixels, last: Pixels, pixels: Pixels, levels: ByteArray) -> None:
+def _enqueue(queue: Pixels, last: Pixels, front: npt.NDArray[np.intp], levels: ByteArray) -> None:
     """Let pixels wait, each at its level, in their order."""
-    stride = levels.shape[1] + 2
-    for p in pixels:
-        level = levels[p // stride - 1, p % stride - 1]
-        queue[last[level]] = p
-        last[level] += 1
+    width = levels.shape[1]
+    for p in front:
+        y, x = p // width, p % width
+        queue[last[levels[y, x]]] = (y + 1) * (width + 2) + x + 1
+        last[levels[y, x]] += 1
 
 
 @compiled
