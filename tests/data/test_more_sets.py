@@ -140,6 +140,38 @@ def test_openearthmap_s_photos_of_xbd_come_apart(tmp_path: Path) -> None:
         open_dataset(f"openearthmap:{tmp_path}?split=val&partial=true")
 
 
+@pytest.mark.parametrize(
+    ("name", "folder"), [("loveda", "Train"), ("uavid", "uavid_train"), ("phenobench", "train")]
+)
+def test_the_folder_of_one_split_is_not_taken_for_another_s(tmp_path: Path, name: str, folder: str) -> None:
+    SETS[name].make(tmp_path)
+    with pytest.raises(DatasetError, match="has no folder"):
+        open_dataset(f"{name}:{tmp_path / folder}?split=val")
+
+
+def test_a_folder_around_all_may_be_missing(tmp_path: Path) -> None:
+    SETS["wireframe"].make(tmp_path)
+    assert len(open_dataset(f"wireframe:{tmp_path / 'preprocessed'}")) == 2
+
+
+@pytest.mark.parametrize("name", [name for name, made in SETS.items() if made.mask.endswith(".json")])
+@pytest.mark.parametrize("text", ["", "[]", '{"images": [', '{"images": [{"id": 1}]}'])
+def test_a_damaged_json_file_is_named(tmp_path: Path, made: Miniature, text: str) -> None:
+    (tmp_path / made.mask).write_text(text)
+    with pytest.raises((DatasetError, FileError)) as caught:
+        open_dataset(made.spec.format(tmp_path))
+    assert str(tmp_path / made.mask) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["lip", "cihp", "egohos", "loveda", "openearthmap", "phenobench"])
+def test_colours_are_refused_where_maps_hold_numbers(tmp_path: Path, made: Miniature) -> None:
+    path = tmp_path / made.mask
+    save(path, photo(1))
+    with pytest.raises(FileError, match="colours, not label numbers") as caught:
+        read(made.spec.format(tmp_path))
+    assert str(path) in str(caught.value)
+
+
 def test_a_sequence_without_labels_is_named(tmp_path: Path) -> None:
     SETS["uavid"].make(tmp_path)
     shutil.rmtree(tmp_path / "uavid_train/seq2/Labels")

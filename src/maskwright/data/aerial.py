@@ -141,7 +141,7 @@ def open_isaid(
         return _outlines(root, split)
     beside = (_ID, _COLOUR)
     if masks == "cropped":
-        part = Part(f"cropped/{split}", ("images",), ("labels",), ending)
+        part = Part(split, ("images",), ("labels",), ending, wrapper="cropped")
     else:
         folder = "Instance_masks" if masks == "instances" else "Semantic_masks"
         maps = (f"{folder}/images", folder, "images")
@@ -155,6 +155,7 @@ def open_isaid(
         mode="classes" if classes else "instances",
         names=ISAID_NAMES,
         palette=ISAID_PALETTE if classes else None,
+        packed=not classes,
     )
     return CodedPairs(*pair_parts("isaid", root, [part], ISAID_TREE), tree, unknown=unknown)
 

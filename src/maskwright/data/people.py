@@ -59,7 +59,7 @@ def open_cihp(root: Path, *, split: str = "train", labels: str = "instances") ->
         DatasetError: naming the folder that is missing.
     """
     folder = {"train": "Training", "val": "Validation"}[split]
-    part = Part(f"instance-level_human_parsing/{folder}", ("Images",), (CIHP_LABELS[labels],))
+    part = Part(folder, ("Images",), (CIHP_LABELS[labels],), wrapper="instance-level_human_parsing")
     tree = Tree(
         splits={split: [part]},
         shape=CIHP_TREE,

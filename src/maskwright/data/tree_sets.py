@@ -172,12 +172,14 @@ TREES: Mapping[str, Tree] = MappingProxyType(
         ),
         "metropolis": Tree(
             splits={
-                split: [Part(f"preprocessed/{split}", ("images",), ("labels",))] for split in ("train", "val")
+                split: [Part(split, ("images",), ("labels",), wrapper="preprocessed")]
+                for split in ("train", "val")
             },
             shape="""\
   FOLDER/
     preprocessed/train/images/NAME.jpg      val/… for split=val
     preprocessed/train/labels/NAME.png      a number or colour for each segment""",
+            packed=True,
         ),
         "treecount": Tree(
             splits={"train": [Part("", ("image", "images"), ("label", "labels"))]},
@@ -185,6 +187,7 @@ TREES: Mapping[str, Tree] = MappingProxyType(
   FOLDER/
     image/NAME.png      or .tif, .jpg; or images/
     label/NAME.png      or .tif; a number or colour for each tree; or labels/""",
+            packed=True,
         ),
         "egohos": Tree(
             splits=_sides("train", "val", "test_indomain", "test_outdomain", images="image", labels="label"),
@@ -233,6 +236,7 @@ TREES: Mapping[str, Tree] = MappingProxyType(
   FOLDER/
     train/NAME.png          or .jpg; val/ and test/ for split=…
     train_ann/NAME.png      numbers or colours of classes; val_ann/, test_ann/""",
+            packed=True,
             mode="classes",
         ),
     }

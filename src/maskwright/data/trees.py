@@ -28,11 +28,12 @@ class Part:
     """Where photos and their label maps lie.
 
     Args:
-        folder: below the dataset's folder, with * for every folder of a level; leading parts may be missing.
+        folder: below the dataset's folder, with * for every folder of a level.
         images: folder of the photos in it; of several, the first that is there.
         labels: folder of the label maps, likewise.
         ending: what follows the photo's stem in a label map's name; empty means an extension.
         beside: endings of files in the photos' folder that are no photos.
+        wrapper: a folder around `folder` that may be missing.
     """
 
     folder: str
@@ -40,12 +41,11 @@ class Part:
     labels: tuple[str, ...]
     ending: str = ""
     beside: tuple[str, ...] = ()
+    wrapper: str = ""
 
     def folders(self, root: Path) -> list[tuple[Path | None, Path | None]]:
         """The folders of photos and of label maps, in order; one of a pair may be missing, but not of all."""
-        parts = Path(self.folder).parts
-        for drop in range(max(1, len(parts))):
-            pattern = "/".join(parts[drop:])
+        for pattern in (f"{self.wrapper}/{self.folder}".strip("/"), self.folder):
             bases = sorted(root.glob(pattern)) if pattern else [root]
             found = [(_first(base, self.images), _first(base, self.labels)) for base in bases]
             if any(images and labels for images, labels in found):
@@ -63,6 +63,7 @@ class Tree:
         mode: what a label stands for.
         names: of classes.
         palette: of colour-coded maps.
+        packed: whether maps may be in colour without a palette, each colour a label; else such are refused.
         background: labels that are no object.
         void: labels of pixels that nobody labelled.
     """
@@ -72,6 +73,7 @@ class Tree:
     mode: Mode = "instances"
     names: Mapping[int, str] = field(default_factory=dict)
     palette: Palette | None = None
+    packed: bool = False
     background: Sequence[int] = (0,)
     void: Sequence[int] = ()
 
@@ -108,10 +110,12 @@ class CodedPairs(LabelPairs):
             background=tree.background,
             void=tree.void,
         )
-        self.palette, self.unknown = tree.palette, unknown
+        self.palette, self.packed, self.unknown = tree.palette, tree.packed, unknown
 
     def labels(self, index: int) -> LabelMap:
         """The (H, W) label map of item `index`."""
+        if not (self.palette or self.packed):
+            return super().labels(index)
         return read_codes(self.pairs[index].mask, self.palette, self.unknown)
 
     def category(self, label: int) -> str | int:
@@ -158,7 +162,7 @@ def pair_parts(kind: str, root: Path, parts: Sequence[Part], shape: str) -> tupl
     for part in parts:
         folders = list(part.folders(root))
         if not folders:
-            wanted = [str(Path(part.folder, name[0])) for name in (part.images, part.labels)]
+            wanted = [str(Path(part.wrapper, part.folder, name[0])) for name in (part.images, part.labels)]
             require_folders(kind, root, [name for name in wanted if not any(root.glob(name))], shape)
         for images, labels in folders:
             photos = list_photos(images, but=list_files(images, part.beside)) if images else []

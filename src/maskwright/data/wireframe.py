@@ -51,5 +51,5 @@ def open_wireframe(root: Path, *, split: str = "train") -> WireFrame:
     Raises:
         DatasetError: naming the folder that is missing.
     """
-    part = Part(f"preprocessed/{SPLITS[split]}", ("image",), ("label",))
+    part = Part(SPLITS[split], ("image",), ("label",), wrapper="preprocessed")
     return WireFrame(*pair_parts("wireframe", root, [part], TREE))
