@@ -92,7 +92,7 @@ def even_thresholds(count: int = THRESHOLDS) -> Doubles:
     return np.linspace(1 / (count + 1), 1 - 1 / (count + 1), count)
 
 
-def thinned(probability: FloatArray, thresholds: Doubles) -> Iterator[BoolArray]:
+def thinned(probability: FloatArray | Doubles, thresholds: Doubles) -> Iterator[BoolArray]:
     """The lines of a boundary map at each threshold: where it is at least that, thinned."""
     levels = probability.astype(np.float64)
     last, lines = -1, np.zeros(levels.shape, np.bool_)
@@ -186,8 +186,7 @@ class BoundaryScores:
     @cached_property
     def sums(self) -> BoundaryCounts:
         """The counts over all images."""
-        total = np.sum([_stack(image) for image in self.images], axis=0, dtype=np.int64)
-        return BoundaryCounts(self.thresholds, *total)
+        return _summed(self.images, self.thresholds)
 
     @cached_property
     def recall(self) -> Doubles:
@@ -213,9 +212,7 @@ class BoundaryScores:
     def ois(self) -> Point:
         """F of the counts that each image has at its own best threshold."""
         best = [image.at(int(np.argmax(image.f))) for image in self.images]
-        total = BoundaryCounts(
-            np.zeros(1), *np.sum([_stack(image) for image in best], axis=0, dtype=np.int64)
-        )
+        total = _summed(best, np.zeros(1))
         return Point(None, float(total.recall[0]), float(total.precision[0]), float(total.f[0]))
 
     @cached_property
@@ -239,8 +236,13 @@ class BoundaryScores:
         return [_best(image.thresholds, image.recall, image.precision) for image in self.images]
 
 
-def _stack(image: BoundaryCounts) -> Counts:
-    return np.stack([image.recalled, image.true, image.hit, image.predicted])
+def _summed(images: Sequence[BoundaryCounts], thresholds: Doubles) -> BoundaryCounts:
+    """The counts of several images, threshold by threshold."""
+    recalled, true, hit, predicted = (
+        np.sum([vars(image)[name] for image in images], axis=0, dtype=np.int64)
+        for name in ("recalled", "true", "hit", "predicted")
+    )
+    return BoundaryCounts(thresholds, recalled, true, hit, predicted)
 
 
 def _f_measure(recall: Doubles, precision: Doubles) -> Doubles:

@@ -67,14 +67,14 @@ class Matching:
         radius: the largest distance of a pair, in pixels.
 
     Raises:
-        InputError: unless the target is (H, W) and the radius finite and at least 0.
+        InputError: unless the target is (H, W) and the radius finite and above 0.
     """
 
     def __init__(self, target: BoolArray, radius: float) -> None:
         check_shape("target", target, ("H", "W"))
         assert target.dtype == np.bool_, target.dtype
-        if not 0 <= radius < math.inf:
-            raise InputError(f"the largest distance of a pair must be at least 0 pixels, not {radius}.")
+        if not 0 < radius < math.inf:
+            raise InputError(f"the largest distance of a pair must be above 0 pixels, not {radius}.")
         self.size = (target.shape[0], target.shape[1])
         # Pixels are numbered in an image with a margin, so that no neighbour is ever outside.
         self._margin = int(radius)
@@ -83,7 +83,7 @@ class Matching:
         present = np.zeros((2, count), np.bool_)
         present[_TRUE, self.numbers(np.flatnonzero(target))] = True
         # What leaving a pixel unpaired costs: all of it is on the predicted side.
-        caps = np.array([round(OUTLIER * _SCALE * radius), 0], np.int64)
+        caps = np.array([math.ceil(OUTLIER * _SCALE * radius), 0], np.int64)
         self._problem = _Problem(
             present,
             np.full((2, count), _NONE, np.int64),
@@ -97,7 +97,8 @@ class Matching:
     def numbers(self, flat: Integers) -> Integers:
         """Numbers of pixels that are given by their place in the flattened image."""
         row, column = np.divmod(flat, self.size[1])
-        return (row + self._margin) * self._width + column + self._margin
+        numbers: Integers = (row + self._margin) * self._width + column + self._margin
+        return numbers
 
     def update(self, removed: Integers, added: Integers) -> None:
         """Take predicted pixels out and others in.
@@ -110,12 +111,14 @@ class Matching:
 
     def matched(self, numbers: Integers) -> BoolArray:
         """Which of the predicted pixels with these numbers are paired."""
-        return self._problem.mates[_PREDICTED, numbers] != _NONE
+        found: BoolArray = self._problem.mates[_PREDICTED, numbers] != _NONE
+        return found
 
     def matched_targets(self) -> BoolArray:
         """(H, W), the true pixels that are paired."""
-        flat = self._problem.mates[_TRUE, self.numbers(np.arange(math.prod(self.size)))] != _NONE
-        return flat.reshape(self.size)
+        numbers = self.numbers(np.arange(math.prod(self.size)))
+        found: BoolArray = (self._problem.mates[_TRUE, numbers] != _NONE).reshape(self.size)
+        return found
 
 
 def match(predicted: BoolArray, target: BoolArray, radius: float) -> tuple[BoolArray, BoolArray]:
@@ -131,7 +134,7 @@ def match(predicted: BoolArray, target: BoolArray, radius: float) -> tuple[BoolA
         equally good predicted pixels are is not fixed.
 
     Raises:
-        InputError: for images of different sizes, or a radius below 0.
+        InputError: for images of different sizes, or a radius that is not above 0.
     """
     check_shape("predicted", predicted, target.shape)
     matching = Matching(target, radius)

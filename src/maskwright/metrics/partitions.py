@@ -53,7 +53,7 @@ class RegionCounts:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RegionCounts:
         """What `to_json` gave."""
-        values = {
+        values: dict[str, Any] = {
             name: np.array(value, np.float64) if isinstance(value, list) else value
             for name, value in content.items()
         }
@@ -257,7 +257,7 @@ def _agreement(shared: scipy.sparse.csr_array, truth: _Truth) -> tuple[float, fl
     total = ours.sum()
 
     def summed(values: Doubles, owner: Integers) -> Doubles:
-        return np.bincount(owner, values, count)
+        return np.asarray(np.bincount(owner, values, count), np.float64)
 
     apart = (np.square(ours).sum() + summed(np.square(theirs), truth.owners)) / 2 - summed(
         np.square(joint), owners

@@ -27,7 +27,7 @@ def suppress(probability: FloatArray) -> FloatArray:
     """Keep a boundary map only where it is highest across the line.
 
     With E the map after a triangle filter of radius 1, O the one of radius 4 on E and θ = atan(Oyy ·
-    sign(-Oxy) / (Oxx + 1e-5)) mod π, a pixel is set to 0 where 1.01 E is below E, bilinear, one pixel away
+    sign(-Oxy) / (Oxx + 1e-5)) mod π, where sign(0) is 1 for level lines to be crossed upright, a pixel is set to 0 where 1.01 E is below E, bilinear, one pixel away
     along θ on either side. Five pixels at the image's rim are damped linearly, to 0 at the border.
 
     Args:
@@ -66,7 +66,7 @@ def _across(smooth: Doubles) -> Doubles:
     by_y, by_x = _gradient(smooth)
     by_xy, by_xx = _gradient(by_x)
     by_yy = _gradient(by_y)[0]
-    angle: Doubles = np.mod(np.arctan(by_yy * np.sign(-by_xy) / (by_xx + _TINY)), math.pi)
+    angle: Doubles = np.mod(np.arctan(by_yy * np.where(by_xy > 0, -1.0, 1.0) / (by_xx + _TINY)), math.pi)
     return angle
 
 

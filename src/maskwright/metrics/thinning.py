@@ -90,7 +90,8 @@ def _removable(above: Words, here: Words, below: Words, place: int, second: bool
     some1, all1 = _counts(x1 | x2, x3 | x4, x5 | x6, x7 | x8)
     some2, all2 = _counts(x2 | x3, x4 | x5, x6 | x7, x8 | x1)
     kept = (x6 | x7 | ~x4) & x5 if second else (x2 | x3 | ~x8) & x1
-    return here[place] & one_step & some1 & some2 & ~(all1 & all2) & ~kept
+    gone: np.uint64 = here[place] & one_step & some1 & some2 & ~(all1 & all2) & ~kept
+    return gone
 
 
 @compiled
@@ -103,11 +104,13 @@ def _counts(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64) -> tuple[np.
 def _right(row: Words, place: int) -> np.uint64:
     """The right neighbours of a word's pixels."""
     following = row[place + 1] if place + 1 < len(row) else np.uint64(0)
-    return (row[place] >> np.uint64(1)) | (following << np.uint64(63))
+    shifted: np.uint64 = (row[place] >> np.uint64(1)) | (following << np.uint64(63))
+    return shifted
 
 
 @compiled
 def _left(row: Words, place: int) -> np.uint64:
     """The left neighbours of a word's pixels."""
     previous = row[place - 1] if place > 0 else np.uint64(0)
-    return (row[place] << np.uint64(1)) | (previous >> np.uint64(63))
+    shifted: np.uint64 = (row[place] << np.uint64(1)) | (previous >> np.uint64(63))
+    return shifted
