@@ -27,8 +27,9 @@ def suppress(probability: FloatArray) -> FloatArray:
     """Keep a boundary map only where it is highest across the line.
 
     With E the map after a triangle filter of radius 1, O the one of radius 4 on E and θ = atan(Oyy ·
-    sign(-Oxy) / (Oxx + 1e-5)) mod π, where sign(0) is 1 for level lines to be crossed upright, a pixel is set to 0 where 1.01 E is below E, bilinear, one pixel away
-    along θ on either side. Five pixels at the image's rim are damped linearly, to 0 at the border.
+    sign(-Oxy) / (Oxx + 1e-5)) mod π, where sign(0) is 1 for level lines to be crossed upright, a pixel is
+    set to 0 where 1.01 E is below E, bilinear, one pixel away along θ on either side. Five pixels at the
+    image's rim are damped linearly, to 0 at the border.
 
     Args:
         probability: (H, W) in [0, 1].
