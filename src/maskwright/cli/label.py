@@ -79,6 +79,7 @@ def main(argv: list[str]) -> int:
         "masks": (_main_masks, "Masks of everything, with their probabilities."),
         "refine": (_main_refine, "Refined probabilities of these masks, for their uncertainty."),
         "boundaries": (_main_boundaries, "Boundaries of everything, by a model and by people."),
+        "generations": (_main_generations, "Boundaries by models that learn from each other's, in turn."),
         "merge-boundaries": (_main_merge, "The boundaries of sets that share photos, together."),
     }
     return dispatch(PROG, "Label many photos by machine.", commands, argv)
@@ -94,6 +95,12 @@ def _main_boundaries(argv: list[str]) -> int:
     from maskwright.cli import label_boundaries
 
     return label_boundaries.main(argv)
+
+
+def _main_generations(argv: list[str]) -> int:
+    from maskwright.cli import label_generations
+
+    return label_generations.main(argv)
 
 
 def _main_merge(argv: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -44,16 +44,8 @@ class Stored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Boundaries(Common):
-    """Mark the boundaries in photos: give datasets, or folders of photos.
-
-    Each photo gets a pseudo-label, the lines that the model sees, and a human label, the outlines of the
-    masks that its dataset has. A set of such labels (dsa:FOLDER) is labelled once more: it keeps what it has,
-    and each photo gets a further pseudo-label.
-
-    A photo that cannot be used is named, the others go on, and the command ends with code 1. The same command
-    again carries on where it was interrupted, even by a power cut, and ends with the same bytes.
-    """
+class Labelling(Common):
+    """What is labelled, with which model, and where it is stored."""
 
     data: Annotated[
         tyro.conf.UseAppendAction[tuple[tuple[str, ...], ...]],
@@ -64,8 +56,6 @@ class Boundaries(Common):
     """Folder of the labels."""
     model: Annotated[str, tyro.conf.arg(metavar="NAME|PATH|ID")] = "nano-boundary"
     """A boundary model: its name, file, folder or hub id."""
-    source: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Name of the new labels among others of a photo; by default the model's name and digest."""
     every: Annotated[int, tyro.conf.arg(metavar="INT")] = 1
     """Take only every such photo of each dataset."""
     limit: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -74,13 +64,29 @@ class Boundaries(Common):
     """Never use the network."""
     shard_images: Annotated[int, tyro.conf.arg(metavar="INT")] = 16
     """Photos in a shard: what an interruption costs at most in each process."""
+    lines: Annotated[Lines, tyro.conf.arg(name="")] = field(default_factory=Lines)
+    stored: Annotated[Stored, tyro.conf.arg(name="")] = field(default_factory=Stored)
+    where: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundaries(Labelling):
+    """Mark the boundaries in photos: give datasets, or folders of photos.
+
+    Each photo gets a pseudo-label, the lines that the model sees, and a human label, the outlines of the
+    masks that its dataset has. A set of such labels (dsa:FOLDER) is labelled once more: it keeps what it has,
+    and each photo gets a further pseudo-label.
+
+    A photo that cannot be used is named, the others go on, and the command ends with code 1. The same command
+    again carries on where it was interrupted, even by a power cut, and ends with the same bytes.
+    """
+
+    source: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Name of the new labels, to which the digest of the weights is added; by default the model's name."""
     retry_failed: bool = False
     """Try the photos again that failed before; they may have been replaced since."""
     overwrite: bool = False
     """Delete what an earlier run made in the folder, and start anew."""
-    lines: Annotated[Lines, tyro.conf.arg(name="")] = field(default_factory=Lines)
-    stored: Annotated[Stored, tyro.conf.arg(name="")] = field(default_factory=Stored)
-    where: Annotated[Engine, tyro.conf.arg(name="")] = field(default_factory=Engine)
 
 
 def main(argv: list[str]) -> int:
@@ -90,38 +96,73 @@ def main(argv: list[str]) -> int:
 
 def boundaries(options: Boundaries, session: Session) -> None:
     """Label what is not finished and sum up."""
-    from dataclasses import asdict
+    specs = given_specs(options)
+    check_run(options.where, overwrite=options.overwrite, retry_failed=options.retry_failed)
+    job = Job(specs, options.model, options.out, options.source, options.overwrite, options.retry_failed)
+    label_set(options, job, session)
+    session.print(summary(session.result))
 
-    from maskwright.labeling.boundaries import BoundarySettings, BoundaryWorker, DetectorChoice, as_spec
+
+@dataclass(frozen=True)
+class Job:
+    """One set that is made.
+
+    Args:
+        specs: of which datasets.
+        model: what labels them.
+        out: folder of the labels.
+        source: name of the new labels; None takes the model's.
+        overwrite, retry_failed: as for the folder of any labelled set.
+    """
+
+    specs: tuple[str, ...]
+    model: str
+    out: Path
+    source: str | None = None
+    overwrite: bool = False
+    retry_failed: bool = False
+
+
+def given_specs(options: Labelling) -> tuple[str, ...]:
+    """The datasets that are to be labelled, plain folders among them as datasets.
+
+    Raises:
+        ConfigError: an option that has nothing to do with them cannot be.
+    """
+    from maskwright.labeling.boundaries import as_spec
+
+    if options.shard_images < 1:
+        raise ConfigError("--shard-images must be at least 1.")
+    return tuple(as_spec(given) for group in options.data for given in group)
+
+
+def label_set(options: Labelling, job: Job, session: Session) -> None:
+    """Label what is not finished of one set; its totals go to the session's result."""
+    from maskwright.labeling.boundaries import BoundarySettings, BoundaryWorker, DetectorChoice
     from maskwright.labeling.folder import LabelFolder
     from maskwright.labeling.items import ItemChoice
     from maskwright.labeling.run import LabelRun
 
-    check_run(options.where, overwrite=options.overwrite, retry_failed=options.retry_failed)
-    if options.shard_images < 1:
-        raise ConfigError("--shard-images must be at least 1.")
-    specs = tuple(as_spec(given) for group in options.data for given in group)
     # Absolute, for the processes of a Ray cluster may work in other folders.
-    folder = LabelFolder(options.out.absolute())
+    folder = LabelFolder(job.out.absolute())
     worker = BoundaryWorker(
         folder,
-        DetectorChoice(options.model, options.device, options.offline),
-        ItemChoice(specs, options.every, options.limit),
+        DetectorChoice(job.model, options.device, options.offline),
+        ItemChoice(job.specs, options.every, options.limit),
         BoundarySettings(**asdict(options.lines)),
         options.stored.format,
         relative=options.stored.relative_paths,
-        source=options.source,
+        source=job.source,
     )
     with folder.lock():
         worker.prepare()
         plan = folder.claim(
             worker.record(options.shard_images),
             list(worker.items.planned()),
-            overwrite=options.overwrite,
-            retry_failed=options.retry_failed,
+            overwrite=job.overwrite,
+            retry_failed=job.retry_failed,
         )
-        session.result |= {"out": options.out, "model": worker.signature}
+        session.result |= {"out": job.out, "model": worker.signature}
         work = LabelRun(plan.shards, worker, folder.ledger)
         carry_out(work, options.where, options.device, session)
     del session.result["masks"]
-    session.print(summary(session.result))

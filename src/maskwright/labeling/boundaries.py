@@ -121,7 +121,7 @@ class BoundaryWorker(ContourFiles):
         settings: how.
         format: "dsa" (JSON as published) or "parquet".
         relative: store the photos' paths relative to the folder.
-        source: name of the new labels; None takes the model's signature.
+        source: name of the new labels, to which the digest of the weights is added; None takes the model's.
     """
 
     def __init__(
@@ -244,4 +244,5 @@ class BoundaryWorker(ContourFiles):
         side = ... if settings.resolution is None else settings.resolution
         probability = self.detector(photo, resolution=side, tile=settings.tile)
         assert self.signature is not None
-        return Contour(self.source or self.signature, RLE.encode(probability > settings.threshold))
+        source = f"{self.source}:{weights_of(self.signature)}" if self.source else self.signature
+        return Contour(source, RLE.encode(probability > settings.threshold))
