@@ -11,15 +11,13 @@ import math
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from maskwright.data.augment import color_jitter
 from maskwright.data.outlines import Shapes, outline, thicken
 from maskwright.data.transforms import Matrix, Size
+from maskwright.methods.everything.photos import Labels, as_bytes, from_bytes
 from maskwright.metrics.thinning import thin
 from maskwright.types import BoolArray, ByteArray
-
-Labels = npt.NDArray[np.int32]
 
 PUBLISHED_SHARE = 0.25
 BLUR_SHARE, NOISE_SHARE = 0.2, 0.3
@@ -95,7 +93,7 @@ def window_matrix(
 def move_pixels(pixels: ByteArray, matrix: Matrix, crop: int) -> ByteArray:
     """The window's pixels, bilinear, with the photo mirrored around it."""
     # Below half the size bilinear sampling would skip pixels.
-    fine = max(1, int(1 / np.linalg.norm(matrix[:, 0])))
+    fine = int(1 / float(np.linalg.norm(matrix[:, 0])))
     if fine > 1:
         pixels = np.asarray(cv2.blur(pixels, (fine, fine)), np.uint8)
     moved = cv2.warpAffine(
@@ -108,15 +106,14 @@ def move_outlines(plane: Labels | BoolArray, matrix: Matrix, crop: int, thicknes
     """The window's outlines, drawn anew, with the photo mirrored around it so that its border is none.
 
     Args:
-        plane: (H, W) label map int32, or bool lines of one pixel.
+        plane: (H, W) label map, or bool lines of one pixel.
         matrix: from the photo to the window.
         crop: side of the window.
         thickness: of the lines in pixels of the window.
     """
     if plane.dtype == np.bool_:
         return thicken(thin(_move_lines(np.asarray(plane, np.bool_), matrix, crop)), thickness)
-    labels = _nearest(_as_bytes(np.asarray(plane, np.int32)), matrix, crop, cv2.BORDER_REFLECT_101)
-    moved = np.ascontiguousarray(labels).view(np.int32)[..., 0]
+    moved = from_bytes(_nearest(as_bytes(plane), matrix, crop, cv2.BORDER_REFLECT_101), plane)
     return outline(Shapes((crop, crop), (moved,)), thickness=thickness)
 
 
@@ -129,7 +126,7 @@ def move_void(void: BoolArray | None, size: Size, matrix: Matrix, crop: int, thi
 
 def _move_lines(lines: BoolArray, matrix: Matrix, crop: int) -> BoolArray:
     """Lines, unbroken: wide enough that none falls between the pixels of the window."""
-    shrink = 1 / np.linalg.norm(matrix[:, 0])
+    shrink = 1 / float(np.linalg.norm(matrix[:, 0]))
     wide = thicken(lines, 2 * math.ceil(max(1.0, shrink)) + 1)
     return _nearest(wide.view(np.uint8), matrix, crop, cv2.BORDER_REFLECT_101) > 0
 
@@ -137,8 +134,3 @@ def _move_lines(lines: BoolArray, matrix: Matrix, crop: int) -> BoolArray:
 def _nearest(plane: ByteArray, matrix: Matrix, crop: int, border: int) -> ByteArray:
     moved = cv2.warpAffine(plane, matrix, (crop, crop), flags=cv2.INTER_NEAREST, borderMode=border)
     return np.asarray(moved, np.uint8)
-
-
-def _as_bytes(labels: Labels) -> ByteArray:
-    """(H, W) int32 as (H, W, 4) uint8: OpenCV moves no int32."""
-    return np.ascontiguousarray(labels).view(np.uint8).reshape(*labels.shape, 4)

@@ -24,7 +24,7 @@ from maskwright.methods.everything.augment import (
     window_matrix,
 )
 from maskwright.methods.everything.config import BoundarySettings
-from maskwright.methods.everything.photos import Photo, read_photo
+from maskwright.methods.everything.photos import Labels, Photo, read_photo
 from maskwright.types import BoolArray, ByteArray, FloatArray
 
 GIB = 2**30
@@ -85,16 +85,13 @@ class BoundaryData(TrainingData):
             -(-max(item.ignore.shape[axis] for item in items) // self.multiple) * self.multiple
             for axis in (0, 1)
         )
-        batch = Batch(
-            torch.zeros(len(items), height, width, 3, dtype=torch.uint8),
-            torch.zeros(len(items), height, width),
-            torch.ones(len(items), height, width, dtype=torch.bool),
-        )
+        size = (len(items), height, width)
+        planes = (np.zeros((*size, 3), np.uint8), np.zeros(size, np.float32), np.ones(size, np.bool_))
         for row, item in enumerate(items):
             h, w = item.ignore.shape
-            for plane, part in zip(batch, item, strict=True):
-                plane[row, :h, :w] = torch.from_numpy(part)
-        return batch
+            for plane, part in zip(planes, item, strict=True):
+                plane[row, :h, :w] = part
+        return Batch(*map(torch.from_numpy, planes))
 
     def _window(self, photo: Photo, rng: np.random.Generator) -> Item:
         """A random window of a photo, with its lines drawn anew."""
@@ -111,7 +108,7 @@ class BoundaryData(TrainingData):
         pixels = move_pixels(photo.pixels, matrix, crop)
         if settings.color:
             pixels = distort(pixels, rng)
-        maps = [*photo.labels, *photo.lines]
+        maps: list[Labels | BoolArray] = [*photo.labels, *photo.lines]
         if settings.annotators == "one":
             maps = [maps[rng.integers(len(maps))]]
         fraction = np.zeros((crop, crop), np.float32)

@@ -19,7 +19,7 @@ from maskwright.io.rle import RLE
 from maskwright.metrics.thinning import thin
 from maskwright.types import BoolArray, ByteArray, Image
 
-Labels = npt.NDArray[np.int32]
+Labels = npt.NDArray[np.uint8 | np.uint16 | np.int32]
 Numbers = npt.NDArray[np.uint32]
 Size = tuple[int, int]
 
@@ -30,7 +30,7 @@ class Photo:
 
     Args:
         pixels: (H, W, 3) uint8.
-        labels: K label maps (H, W) int32; a boundary is where labels differ.
+        labels: K label maps (H, W), one to four bytes a pixel; a boundary is where labels differ.
         lines: K maps (H, W) bool of lines of one pixel, where there are no labels.
         void: (H, W) bool, what nobody labelled, or None.
     """
@@ -48,8 +48,9 @@ class Photo:
     @property
     def nbytes(self) -> int:
         """Memory it takes."""
-        planes = (self.pixels, *self.labels, *self.lines)
-        return sum(plane.nbytes for plane in planes) + (0 if self.void is None else self.void.nbytes)
+        void = 0 if self.void is None else self.void.nbytes
+        maps = sum(plane.nbytes for plane in self.labels) + sum(plane.nbytes for plane in self.lines)
+        return self.pixels.nbytes + maps + void
 
 
 def read_photo(dataset: Dataset, index: int, resolution: int | None, *, keep_aspect: bool) -> Photo:
@@ -81,10 +82,10 @@ def read_photo(dataset: Dataset, index: int, resolution: int | None, *, keep_asp
     assert maps
     for plane in maps:
         _check_size(dataset, index, image, plane.shape)
-    return Photo(pixels, tuple(resize_labels(plane, size) for plane in maps), (), None)
+    return Photo(pixels, tuple(resize_labels(narrow(plane), size) for plane in maps), (), None)
 
 
-def cover(shapes: Shapes) -> Labels:
+def cover(shapes: Shapes) -> npt.NDArray[np.int32]:
     """One label map whose borders are the outlines of all regions, which may overlap.
 
     Each region has a random number of 32 bits, and a pixel those of the regions it lies in, combined by
@@ -116,14 +117,29 @@ def cover(shapes: Shapes) -> Labels:
     return (labels ^ runs_wh.T).view(np.int32)
 
 
-def resize_labels(labels: Labels, size: tuple[int, int]) -> Labels:
+def narrow(labels: npt.NDArray[np.int32]) -> Labels:
+    """The same label map in as few bytes a pixel as its numbers fit into."""
+    kinds = (np.uint8, np.uint16)
+    fitting = (kind for kind in kinds if labels.min() >= 0 and labels.max() <= np.iinfo(kind).max)
+    return labels.astype(next(fitting, np.int32))
+
+
+def as_bytes(labels: Labels) -> ByteArray:
+    """A label map as a picture with a channel a byte: OpenCV resizes and moves no int32."""
+    return np.ascontiguousarray(labels).view(np.uint8).reshape(*labels.shape, -1)
+
+
+def from_bytes(planes: ByteArray, like: Labels) -> Labels:
+    """A label map from what `as_bytes` gave, in the type of another."""
+    return np.ascontiguousarray(planes).view(like.dtype).reshape(planes.shape[:2])
+
+
+def resize_labels(labels: Labels, size: Size) -> Labels:
     """Resize a label map to (h, w), taking the nearest label."""
     if labels.shape == size:
         return labels
-    # As bytes: OpenCV resizes no int32.
-    planes = np.ascontiguousarray(labels).view(np.uint8).reshape(*labels.shape, 4)
-    resized = cv2.resize(planes, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.ascontiguousarray(resized).view(np.int32)[..., 0]
+    resized = cv2.resize(as_bytes(labels), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    return from_bytes(np.asarray(resized, np.uint8), labels)
 
 
 def _check_size(dataset: Dataset, index: int, image: Image, size: tuple[int, ...]) -> None:
