@@ -46,4 +46,4 @@ def test_levels_and_the_published_threshold() -> None:
 def test_settings_out_of_range() -> None:
     for wrong in ({"level": 1.1}, {"segments": 0}, {"min_area": -1}, {"rim": -1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            CutSettings(**wrong)  # type: ignore[arg-type]
+            CutSettings(**wrong)
