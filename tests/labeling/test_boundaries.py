@@ -146,7 +146,7 @@ def test_a_set_that_is_labelled_again_has_one_label_more(labels: Path, model: Pa
     assert run(tmp_path / "gen1", newer, f"dsa:{tmp_path / 'gen0'}") == 0
     signature = load_boundary(newer, device="cpu").signature
     for before, after in zip(records(tmp_path / "gen0"), records(tmp_path / "gen1"), strict=True):
-        assert [each.source.partition(":")[0] for each in after.pseudo] == ["first", "newer"]
+        assert [each.source.partition(":")[0] for each in after.pseudo] == ["first", "newer.safetensors"]
         assert after.pseudo[1].source == signature
         assert (after.pseudo[0], after.human) == (before.pseudo[0], before.human)
         assert after.pseudo[1].label != after.pseudo[0].label

@@ -64,7 +64,7 @@ def test_each_generation_adds_a_label_and_a_longer_chain_goes_on(given: list[str
         for index in range(4):
             record = found.record(index)
             sources = [each.source.partition(":")[0] for each in record.pseudo]
-            assert sources == ["start", "gen1", "gen2"][: number + 1]
+            assert sources == ["start.safetensors", "gen1", "gen2"][: number + 1]
             assert [each.source for each in record.human] == ([] if index >= 2 else ["labels"])
     told = json.loads(result.read_text())
     assert [Path(step["labels"]).name for step in told["generations"]] == ["labels1", "labels2"]
