@@ -239,7 +239,7 @@ class BoundaryScores:
 def _summed(images: Sequence[BoundaryCounts], thresholds: Doubles) -> BoundaryCounts:
     """The counts of several images, threshold by threshold."""
     recalled, true, hit, predicted = (
-        np.sum([vars(image)[name] for image in images], axis=0, dtype=np.int64)
+        np.asarray(np.sum([vars(image)[name] for image in images], axis=0), np.int64)
         for name in ("recalled", "true", "hit", "predicted")
     )
     return BoundaryCounts(thresholds, recalled, true, hit, predicted)

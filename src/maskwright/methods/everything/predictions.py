@@ -29,6 +29,7 @@ from maskwright.types import BoolArray, FloatArray
 
 ENDINGS = (".png", ".mat")
 _DEPTHS = {"uint8": 255, "uint16": 65535}
+_FINEST = 65535
 
 Doubles = npt.NDArray[np.float64]
 
@@ -74,7 +75,8 @@ class BoundaryMap:
     def lines(self, levels: Doubles) -> Iterator[BoolArray]:
         """Where the map reaches each threshold, thinned."""
         values = on_256_levels(suppress(self.probability)) if self.suppressed else self.probability
-        return thinned(values, levels)
+        # What a PNG holds is a fraction that float32 may round up to a threshold just above it.
+        return thinned(np.rint(values.astype(np.float64) * _FINEST) / _FINEST, levels)
 
     def partitions(self, levels: Doubles) -> Iterator[Labels]:
         """Of the region tree of its valleys."""
