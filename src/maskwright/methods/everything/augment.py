@@ -14,9 +14,9 @@ import numpy as np
 
 from maskwright.data.augment import color_jitter
 from maskwright.data.outlines import Shapes, outline, thicken
+from maskwright.data.thin_lines import thin_lines
 from maskwright.data.transforms import Matrix, Size
 from maskwright.methods.everything.photos import Labels, as_bytes, from_bytes
-from maskwright.metrics.thinning import thin
 from maskwright.types import BoolArray, ByteArray
 
 PUBLISHED_SHARE = 0.25
@@ -102,19 +102,28 @@ def move_pixels(pixels: ByteArray, matrix: Matrix, crop: int) -> ByteArray:
     return np.asarray(moved, np.uint8)
 
 
-def move_outlines(plane: Labels | BoolArray, matrix: Matrix, crop: int, thickness: int) -> BoolArray:
+def move_outlines(plane: Labels, matrix: Matrix, crop: int, thickness: int) -> BoolArray:
     """The window's outlines, drawn anew, with the photo mirrored around it so that its border is none.
 
     Args:
-        plane: (H, W) label map, or bool lines of one pixel.
+        plane: (H, W) label map.
         matrix: from the photo to the window.
         crop: side of the window.
         thickness: of the lines in pixels of the window.
     """
-    if plane.dtype == np.bool_:
-        return thicken(thin(_move_lines(np.asarray(plane, np.bool_), matrix, crop)), thickness)
     moved = from_bytes(_nearest(as_bytes(plane), matrix, crop, cv2.BORDER_REFLECT_101), plane)
-    return outline(Shapes((crop, crop), (moved,)), thickness=thickness)
+    return outline(Shapes((crop, crop), (moved.astype(np.int32),)), thickness=thickness)
+
+
+def move_lines(lines: BoolArray, matrix: Matrix, crop: int, thickness: int) -> BoolArray:
+    """As `move_outlines`, of (H, W) bool lines of one pixel that may be open.
+
+    They are moved so wide that none falls between the pixels of the window, and thinned again.
+    """
+    shrink = 1 / float(np.linalg.norm(matrix[:, 0]))
+    wide = thicken(lines, 2 * math.ceil(max(1.0, shrink)) + 1)
+    moved = _nearest(wide.view(np.uint8), matrix, crop, cv2.BORDER_REFLECT_101) > 0
+    return thicken(thin_lines(moved), thickness)
 
 
 def move_void(void: BoolArray | None, size: Size, matrix: Matrix, crop: int, thickness: int) -> BoolArray:
@@ -122,13 +131,6 @@ def move_void(void: BoolArray | None, size: Size, matrix: Matrix, crop: int, thi
     known = np.ones(size, np.uint8) if void is None else (~void).view(np.uint8)
     unknown = _nearest(known, matrix, crop, cv2.BORDER_CONSTANT) == 0
     return thicken(unknown, 2 * (thickness // 2) + 3)
-
-
-def _move_lines(lines: BoolArray, matrix: Matrix, crop: int) -> BoolArray:
-    """Lines, unbroken: wide enough that none falls between the pixels of the window."""
-    shrink = 1 / float(np.linalg.norm(matrix[:, 0]))
-    wide = thicken(lines, 2 * math.ceil(max(1.0, shrink)) + 1)
-    return _nearest(wide.view(np.uint8), matrix, crop, cv2.BORDER_REFLECT_101) > 0
 
 
 def _nearest(plane: ByteArray, matrix: Matrix, crop: int, border: int) -> ByteArray:

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from maskwright.data.boundary_targets import boundary_target
 from maskwright.data.dataset import Dataset
+from maskwright.data.transforms import Matrix
 from maskwright.methods.base import ItemKey, TrainingData
 from maskwright.methods.everything.augment import (
     distort,
+    move_lines,
     move_outlines,
     move_pixels,
     move_void,
@@ -24,7 +26,7 @@ from maskwright.methods.everything.augment import (
     window_matrix,
 )
 from maskwright.methods.everything.config import BoundarySettings
-from maskwright.methods.everything.photos import Labels, Photo, read_photo
+from maskwright.methods.everything.photos import Photo, read_photo
 from maskwright.types import BoolArray, ByteArray, FloatArray
 
 GIB = 2**30
@@ -52,11 +54,13 @@ class BoundaryData(TrainingData):
     Args:
         dataset: annotated photos.
         settings: resolution, lines, augmentation, cache.
-        multiple: of which the sides of a batch must be.
+        multiple: of which the sides of a batch must be;
+        smallest: and at least so many pixels.
     """
 
-    def __init__(self, dataset: Dataset, settings: BoundarySettings, multiple: int) -> None:
-        self.dataset, self.settings, self.multiple = dataset, settings, multiple
+    def __init__(self, dataset: Dataset, settings: BoundarySettings, multiple: int, smallest: int) -> None:
+        self.dataset, self.settings = dataset, settings
+        self.multiple, self.smallest = multiple, smallest
         self._ready: dict[int, Photo | Item] = {}
         self._room = settings.cache * GIB / max(1, settings.workers)
 
@@ -80,18 +84,17 @@ class BoundaryData(TrainingData):
         return photo
 
     def collate(self, items: Sequence[Item]) -> Batch:
-        """Stack items, padded to one size."""
-        height, width = (
-            -(-max(item.ignore.shape[axis] for item in items) // self.multiple) * self.multiple
-            for axis in (0, 1)
-        )
-        size = (len(items), height, width)
-        planes = (np.zeros((*size, 3), np.uint8), np.zeros(size, np.float32), np.ones(size, np.bool_))
-        for row, item in enumerate(items):
-            h, w = item.ignore.shape
-            for plane, part in zip(planes, item, strict=True):
-                plane[row, :h, :w] = part
-        return Batch(*map(torch.from_numpy, planes))
+        """Stack items, padded to one size with their own mirror image."""
+        longest = [max(item.ignore.shape[axis] for item in items) for axis in (0, 1)]
+        sides = [max(self.smallest, -(-side // self.multiple) * self.multiple) for side in longest]
+        rows = []
+        for item in items:
+            below, right = (side - length for side, length in zip(sides, item.ignore.shape, strict=True))
+            margin = ((0, below), (0, right))
+            pixels = np.pad(item.pixels, (*margin, (0, 0)), mode="symmetric")
+            ignore = np.pad(item.ignore, margin, constant_values=True)
+            rows.append((pixels, np.pad(item.fraction, margin), ignore))
+        return Batch(*(torch.from_numpy(np.stack(planes)) for planes in zip(*rows, strict=True)))
 
     def _window(self, photo: Photo, rng: np.random.Generator) -> Item:
         """A random window of a photo, with its lines drawn anew."""
@@ -108,14 +111,19 @@ class BoundaryData(TrainingData):
         pixels = move_pixels(photo.pixels, matrix, crop)
         if settings.color:
             pixels = distort(pixels, rng)
-        maps: list[Labels | BoolArray] = [*photo.labels, *photo.lines]
-        if settings.annotators == "one":
-            maps = [maps[rng.integers(len(maps))]]
+        count = len(photo.labels) + len(photo.lines)
+        chosen = [int(rng.integers(count))] if settings.annotators == "one" else range(count)
         fraction = np.zeros((crop, crop), np.float32)
-        for plane in maps:
-            fraction += move_outlines(plane, matrix, crop, settings.thickness)
+        for k in chosen:
+            fraction += self._outlines(photo, k, matrix)
         ignore = move_void(photo.void, photo.size, matrix, crop, settings.thickness)
-        return Item(pixels, fraction / np.float32(max(1, len(maps))), ignore)
+        return Item(pixels, fraction / np.float32(max(1, len(chosen))), ignore)
+
+    def _outlines(self, photo: Photo, annotator: int, matrix: Matrix) -> BoolArray:
+        crop, thickness = self.settings.crop, self.settings.thickness
+        if photo.labels:
+            return move_outlines(photo.labels[annotator], matrix, crop, thickness)
+        return move_lines(photo.lines[annotator], matrix, crop, thickness)
 
     def _photo(self, index: int) -> Photo | Item:
         """A photo as it is before anything random, from memory where there was room for it."""

@@ -61,7 +61,7 @@ class BoundaryTraining(Method):
 
     def training_data(self) -> BoundaryData:
         """Augmented photos with their outlines."""
-        return BoundaryData(self.training, self.settings, self.model.multiple)
+        return BoundaryData(self.training, self.settings, self.model.multiple, self.model.smallest)
 
     def training_step(self, batch: Batch, context: StepContext) -> Losses:
         """One forward pass, and the loss over all pixels that are not ignored."""

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from maskwright.data.boundary_targets import resize_lines, resize_photo, target_size
 from maskwright.data.dataset import Dataset, SampleError
 from maskwright.data.outlines import Patch, Shapes
+from maskwright.data.thin_lines import thin_lines
 from maskwright.io.images import read_image
 from maskwright.io.rle import RLE
-from maskwright.metrics.thinning import thin
 from maskwright.types import BoolArray, ByteArray, Image
 
-Labels = npt.NDArray[np.uint8 | np.uint16 | np.int32]
+Labels = npt.NDArray[np.integer]
 Numbers = npt.NDArray[np.uint32]
 Size = tuple[int, int]
 
@@ -73,7 +73,7 @@ def read_photo(dataset: Dataset, index: int, resolution: int | None, *, keep_asp
     size = target_size(image.size, resolution, keep_aspect=keep_aspect)
     pixels = resize_photo(image, size).pixels
     if drawn:
-        lines = tuple(thin(resize_lines(plane, size)) for plane in drawn.maps)
+        lines = tuple(thin_lines(resize_lines(plane, size)) for plane in drawn.maps)
         return Photo(pixels, (), lines, None)
     if shapes:
         _check_size(dataset, index, image, shapes.size)
