@@ -32,6 +32,7 @@ def test_training_starts_from_the_encoder_of_a_nano(tmp_path: Path) -> None:
     for name, value in model.encoder.state_dict().items():
         assert torch.equal(value, stored[f"encoder.{name}"].float())
     other = start_model(file, from_scratch=True)
+    assert isinstance(other, NanoBoundary)
     assert not torch.equal(model.encoder.stem.weight, other.encoder.stem.weight)
 
 
