@@ -25,11 +25,11 @@ def thin(mask: Mask) -> Mask:
             padded = np.pad(mask, 1)
             height, width = mask.shape
             shifts = [(0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1), (1, 0), (1, 1)]
-            x = [None, *(padded[1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in shifts)]
-            x.append(x[1])
-            steps = sum((~x[2 * k - 1] & (x[2 * k] | x[2 * k + 1])).astype(int) for k in range(1, 5))
-            n1 = sum((x[2 * k - 1] | x[2 * k]).astype(int) for k in range(1, 5))
-            n2 = sum((x[2 * k] | x[2 * k + 1]).astype(int) for k in range(1, 5))
+            near = [padded[1 + y : 1 + y + height, 1 + x : 1 + x + width] for y, x in shifts]
+            x = [mask, *near, near[0]]
+            steps = np.sum([~x[2 * k - 1] & (x[2 * k] | x[2 * k + 1]) for k in range(1, 5)], axis=0)
+            n1 = np.sum([x[2 * k - 1] | x[2 * k] for k in range(1, 5)], axis=0)
+            n2 = np.sum([x[2 * k] | x[2 * k + 1] for k in range(1, 5)], axis=0)
             fewest = np.minimum(n1, n2)
             kept = (x[6] | x[7] | ~x[4]) & x[5] if second else (x[2] | x[3] | ~x[8]) & x[1]
             mask = mask & ~((steps == 1) & (fewest >= 2) & (fewest <= 3) & ~kept)

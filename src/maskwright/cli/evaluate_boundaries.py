@@ -25,7 +25,8 @@ class EvaluateBoundaries(Common):
     """Measure boundaries and segments as the BSDS500 benchmark does: ODS, OIS, AP; covering, PRI, VOI.
 
     Boundaries are thinned at 99 thresholds, and their pixels matched one to one with those of every
-    annotator. Segments are those of the map's region tree, cut at the same thresholds.
+    annotator. Segments are those of the region tree of the map before any suppression, cut at the same
+    thresholds; of a stored map that was suppressed already, with gaps in its lines, they say little.
 
     With --predictions a folder of finished maps is scored: for each photo NAME.png, grey with 8 or 16 bits,
     or NAME.mat with the benchmark's ucm2 or segs. With --out, the same command again carries on where it

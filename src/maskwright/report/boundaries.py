@@ -111,12 +111,9 @@ def precision_curve(result: BenchmarkResult, title: str) -> ByteArray:
     """Precision over recall, the point of the best F, and lines of equal F."""
     figure = new_figure(5.6, 5.2)
     axes = figure.subplots()
-    recall = np.linspace(0.01, 1, 200)
     for f in np.arange(0.1, 1, 0.1):
-        with np.errstate(divide="ignore"):
-            precision = f * recall / (2 * recall - f)
-        inside = (precision > 0) & (precision <= 1)
-        axes.plot(recall[inside], precision[inside], color="0.85", linewidth=0.8, zorder=0)
+        recall = np.geomspace(f / (2 - f), 1, 100)
+        axes.plot(recall, f * recall / (2 * recall - f), color="0.85", linewidth=0.8, zorder=0)
         axes.annotate(f"{f:.1f}", (1.005, f / (2 - f)), fontsize=7, color="0.5", annotation_clip=False)
     lines, best = result.boundaries, result.boundaries.ods
     label = f"{title}: F {best.f:.3f}"

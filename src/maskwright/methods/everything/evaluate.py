@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any
 
@@ -186,11 +188,26 @@ def _work(photo: Photo, given: Path | FloatArray, protocol: Protocol) -> Counted
         return MaskwrightError(str(error))
 
 
+def _begin() -> None:
+    """Set up a process of the pool."""
+    # Ctrl-C goes to the whole group; the process that began it decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process at once when the one that began it is killed."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _on_processes(
     jobs: Iterator[tuple[Photo, Job | MaskwrightError]], workers: int
 ) -> Iterator[tuple[Photo, Counted | MaskwrightError]]:
     # Spawned, not forked: a copy of this process would share its threads' locks and its GPU.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_IGN))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin)
     running: dict[Future[Counted | MaskwrightError], Photo] = {}
     try:
         while True:
