@@ -8,6 +8,7 @@ import numpy as np
 from maskwright.data.boundary_targets import resize_lines, target_size
 from maskwright.data.dataset import Dataset
 from maskwright.data.outlines import outline
+from maskwright.data.thin_lines import thin_lines
 from maskwright.io.images import read_image
 from maskwright.methods.everything.config import BoundarySettings
 from maskwright.metrics.boundary_scores import (
@@ -18,10 +19,9 @@ from maskwright.metrics.boundary_scores import (
     thinned,
 )
 from maskwright.metrics.suppression import suppress
-from maskwright.metrics.thinning import thin
 from maskwright.models.boundary import BoundaryModel
 from maskwright.models.boundary_detector import BoundaryDetector
-from maskwright.types import BoolArray, Image
+from maskwright.types import BoolArray
 
 THRESHOLDS = 24
 # The cost of matching grows with the fourth power of the side.
@@ -58,7 +58,7 @@ class Validation:
         # Larger photos would take minutes.
         size = target_size(image.size, min(LONGEST, max(image.size)), keep_aspect=True)
         if index not in self._targets:
-            self._targets[index] = tuple(self._boundaries(image, index, size))
+            self._targets[index] = tuple(self.boundaries(index, size))
         thresholds = even_thresholds(THRESHOLDS)
         probability = detector(image)
         if probability.shape != size:
@@ -68,9 +68,10 @@ class Validation:
         lines = list(thinned(suppress(probability), thresholds))
         return count_boundaries(lines, self._targets[index], thresholds)
 
-    def _boundaries(self, image: Image, index: int, size: tuple[int, int]) -> list[BoolArray]:
-        """Each annotator's boundaries, one pixel wide."""
+    def boundaries(self, index: int, size: tuple[int, int]) -> list[BoolArray]:
+        """Each annotator's boundaries of a photo of the dataset, one pixel wide, at a size."""
         drawn = self.dataset.contours(index)
         if drawn is None:
             return [outline(self.dataset.shapes(index), thickness=1, resolution=size)]
-        return [thin(resize_lines(lines, size)) for lines in drawn.maps]
+        maps = [resize_lines(lines, size) for lines in drawn.maps]
+        return [lines if drawn.thin and lines.shape == size else thin_lines(lines) for lines in maps]
