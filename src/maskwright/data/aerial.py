@@ -11,7 +11,7 @@ from maskwright.data.colours import Unknown
 from maskwright.data.dataset import Problem
 from maskwright.data.files import Pair, read_lines, require_folders
 from maskwright.data.tree_sets import ISAID_NAMES, ISAID_PALETTE, numbered
-from maskwright.data.trees import CodedPairs, Part, Tree, pair_parts
+from maskwright.data.trees import CodedPairs, Part, Tree, open_tree, pair_parts
 from maskwright.errors import DatasetError
 
 LOVEDA_TREE = """\
@@ -70,7 +70,7 @@ def open_loveda(
         background=(1,),
         void=(0,),
     )
-    return CodedPairs(*pair_parts("loveda", root, parts, LOVEDA_TREE), tree, components=components)
+    return open_tree("loveda", tree, root, components=components)
 
 
 def open_openearthmap(
@@ -157,7 +157,7 @@ def open_isaid(
         palette=ISAID_PALETTE if classes else None,
         packed=not classes,
     )
-    return CodedPairs(*pair_parts("isaid", root, [part], ISAID_TREE), tree, unknown=unknown)
+    return open_tree("isaid", tree, root, unknown=unknown)
 
 
 def _outlines(root: Path, split: str) -> COCOInstances:

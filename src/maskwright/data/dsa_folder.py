@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from maskwright.data.files import list_files, require_folders
+from maskwright.data.files import list_files, list_folders, require_folders
 from maskwright.errors import DatasetError
 from maskwright.io.contour_files import shard_names
 from maskwright.io.files import read_json
@@ -60,8 +60,7 @@ def finished_entries(root: Path, tree: str, *, partial: bool = False) -> Iterato
 
 def _json_entries(root: Path) -> Iterator[Entry]:
     """The JSON files of the folders below, or, where there are none, of the folder itself."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    inside = [path for folder in folders for path in list_files(folder, [".json"])]
+    inside = [path for folder in list_folders(root) for path in list_files(folder, [".json"])]
     for path in inside or list_files(root, [".json"]):
         # Published sets are merged by renaming what was merged.
         if not path.name.startswith("_") and (inside or path.name != "set.json"):

@@ -79,6 +79,16 @@ def list_below(folder: Path, endings: Sequence[str]) -> list[Path]:
     return found
 
 
+def list_folders(root: Path) -> list[Path]:
+    """Folders directly in a folder, sorted by name; hidden ones are left out."""
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def first_folder(root: Path, names: Sequence[str]) -> str:
+    """The first of these folders inside `root` that is there, or else the first, to be asked for."""
+    return next((name for name in names if (root / name).is_dir()), names[0])
+
+
 def list_photos(folder: Path, but: Iterable[Path] = ()) -> list[Path]:
     """Images of `folder`, sorted by name, without those in `but` (masks in the same folder)."""
     others = set(but)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from maskwright.data.dataset import Problem
-from maskwright.data.files import Pair, PairedFiles, check_same_size, list_files, pair_files
+from maskwright.data.files import Pair, PairedFiles, check_same_size, list_files, list_folders, pair_files
 from maskwright.data.outlines import Shapes
 from maskwright.data.segments import split_labels
 from maskwright.errors import DatasetError, suggestion
@@ -87,7 +87,7 @@ def frame_number(path: Path) -> int:
 
 def folders(root: Path) -> list[str]:
     """The names of the folders in a folder, sorted; hidden ones are left out."""
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [path.name for path in list_folders(root)]
 
 
 def choose(root: Path, known: Sequence[str], wanted: Sequence[str], exclude: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ from maskwright.data.files import (
     Pair,
     PairedFiles,
     check_same_size,
+    first_folder,
     list_files,
     list_photos,
     pair_files,
@@ -153,7 +154,7 @@ class LabelMaps(LabelPairs):
         ignore: Sequence[int] = (),
         uncertain: Sequence[int] = (),
     ) -> None:
-        labels = labels or next((name for name in LABEL_FOLDERS if (root / name).is_dir()), LABEL_FOLDERS[0])
+        labels = labels or first_folder(root, LABEL_FOLDERS)
         require_folders("labels", root, [images, labels], TREE)
         maps = list_files(root / labels, [ending] if ending else MASK_SUFFIXES)
         photos = list_photos(root / images, but=maps)

@@ -19,7 +19,7 @@ import numpy as np
 from maskwright.data.coco import read_tables
 from maskwright.data.colours import read_codes
 from maskwright.data.dataset import Problem, SampleError
-from maskwright.data.files import Pair, list_below, require_folders
+from maskwright.data.files import Pair, first_folder, list_below, require_folders
 from maskwright.data.labels import LabelPairs
 from maskwright.data.segments import present_labels
 from maskwright.errors import DatasetError
@@ -132,7 +132,7 @@ class Panoptic(LabelPairs):
     ) -> None:
         layout = LAYOUTS[kind]
         photos = tuple(images) or tuple(name for name in layout.images if (root / name).is_dir())
-        folder = maps or next((name for name in layout.maps if (root / name).is_dir()), layout.maps[0])
+        folder = maps or first_folder(root, layout.maps)
         require_folders(kind, root, [*(photos or layout.images[:1]), folder], layout.tree)
         self.skip = crowd == "skip"
         key = _number if layout.numbered else _stem

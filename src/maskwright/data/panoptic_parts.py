@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from maskwright.data.dataset import SampleError
-from maskwright.data.files import list_files, list_photos, pair_files, require_folders
+from maskwright.data.files import first_folder, list_files, list_photos, pair_files, require_folders
 from maskwright.data.labels import LabelPairs
 from maskwright.io.masks import LabelMap, read_label_map
 
@@ -46,9 +46,8 @@ class PanopticParts(LabelPairs):
     def __init__(
         self, root: Path, *, split: str = "train", level: Level = "parts", images: str | None = None
     ) -> None:
-        maps = next((name for name in ("labels/", "") if (root / name / SPLITS[split]).is_dir()), "labels/")
-        images = images or next((name for name in _IMAGES if (root / name).is_dir()), _IMAGES[0])
-        folder = f"{maps}{SPLITS[split]}"
+        folder = first_folder(root, (f"labels/{SPLITS[split]}", SPLITS[split]))
+        images = images or first_folder(root, _IMAGES)
         require_folders("pascalparts", root, [images, folder], TREE)
         files = list_files(root / folder, [".tif", ".tiff", ".png"])
         pairs, problems = pair_files(list_photos(root / images), files)

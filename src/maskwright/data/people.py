@@ -17,9 +17,9 @@ import numpy as np
 
 from maskwright.data.coco import COCOInstances
 from maskwright.data.dataset import Dataset, Problem, SampleError
-from maskwright.data.files import list_below, list_files, require_folders
+from maskwright.data.files import first_folder, list_below, list_files, require_folders
 from maskwright.data.tree_sets import CIHP
-from maskwright.data.trees import CodedPairs, Part, Tree, pair_parts
+from maskwright.data.trees import CodedPairs, Part, Tree, open_tree
 from maskwright.errors import DatasetError
 from maskwright.io.images import read_image
 from maskwright.io.masks import read_mask
@@ -66,7 +66,7 @@ def open_cihp(root: Path, *, split: str = "train", labels: str = "instances") ->
         mode="classes" if labels == "categories" else "instances",
         names=CIHP,
     )
-    return CodedPairs(*pair_parts("cihp", root, [part], CIHP_TREE), tree)
+    return open_tree("cihp", tree, root)
 
 
 def open_fashionpedia(
@@ -92,7 +92,7 @@ def open_fashionpedia(
     folders = [
         f"{above}{between}{inner}" for above in ("", "images/") for between in ("", *(f"{o}/" for o in outer))
     ]
-    images = images or next((folder for folder in folders if (root / folder).is_dir()), inner)
+    images = images or first_folder(root, folders)
     return COCOInstances(root, annotations=files[0], images=images, crowd=crowd)
 
 

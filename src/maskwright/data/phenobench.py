@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from maskwright.data.tree_sets import numbered
-from maskwright.data.trees import CodedPairs, Part, Tree, pair_parts
+from maskwright.data.trees import CodedPairs, Part, Tree, open_tree
 
 TREE = """\
   FOLDER/
@@ -35,4 +35,4 @@ def open_phenobench(root: Path, *, split: str = "train", labels: str = "leaf_ins
         mode="classes" if labels == "semantics" else "instances",
         names=_NAMES,
     )
-    return CodedPairs(*pair_parts("phenobench", root, [part], TREE), tree)
+    return open_tree("phenobench", tree, root)

@@ -13,6 +13,7 @@ from maskwright.data.files import (
     PairedFiles,
     check_same_size,
     list_files,
+    list_folders,
     list_photos,
     pair_files,
     require_folders,
@@ -49,10 +50,9 @@ class SOBA(PairedFiles):
 
     def __init__(self, root: Path, *, split: str = "train", shadows: str = "keep") -> None:
         require_folders("soba", root, [], TREE)
-        folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         pairs: list[Pair] = []
         problems: list[Problem] = []
-        for folder in folders:
+        for folder in list_folders(root):
             objects, cast = list_files(folder, ["-2.png"]), list_files(folder, ["-3.png"])
             photos = list_photos(folder, but=(*objects, *cast))
             cut = round(_TRAIN * len(photos))
