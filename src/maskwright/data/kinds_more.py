@@ -7,7 +7,7 @@ from functools import partial
 from maskwright.data import aerial, dram, people, phenobench, seginw, soba, wireframe
 from maskwright.data.colours import UNKNOWN, Unknown
 from maskwright.data.kind import Kind
-from maskwright.data.options import Option, choice, names, text, yes_no
+from maskwright.data.options import Option, choice, names, one_of, text, yes_no
 from maskwright.data.tree_sets import TREES
 from maskwright.data.trees import open_tree
 
@@ -19,11 +19,6 @@ _UNKNOWN = {
 }
 
 
-def _split(*splits: str) -> dict[str, Option]:
-    first, *others = splits
-    return {"split": Option(choice(*splits), f"{first} (default) or {', '.join(others)}")}
-
-
 def _tree(
     name: str, summary: str, task: str, images: str, licence: str = "unknown", unknown: Unknown = "refuse"
 ) -> Kind:
@@ -31,7 +26,7 @@ def _tree(
     tree = TREES[name]
     options: dict[str, Option] = {}
     if len(tree.splits) > 1:
-        options |= _split(*tree.splits)
+        options["split"] = one_of(*tree.splits)
     if tree.mode == "classes":
         options |= _COMPONENTS
     if tree.palette:
@@ -60,7 +55,7 @@ _PEOPLE: dict[str, Kind] = {
         tree=people.CIHP_TREE,
         build=people.open_cihp,
         options={
-            **_split(*people.SPLITS),
+            "split": one_of(*people.SPLITS),
             "labels": Option(
                 choice(*people.CIHP_LABELS),
                 "a mask a part of a person (instances, default), a class (categories) or a person (humans)",
@@ -84,7 +79,7 @@ _PEOPLE: dict[str, Kind] = {
         tree=people.FASHIONPEDIA_TREE,
         build=people.open_fashionpedia,
         options={
-            **_split(*people.SPLITS),
+            "split": one_of(*people.SPLITS),
             "crowd": Option(
                 choice("keep", "skip"), "objects drawn as run lengths, marked iscrowd (default keep)"
             ),
@@ -108,8 +103,8 @@ _AERIAL: dict[str, Kind] = {
         tree=aerial.LOVEDA_TREE,
         build=aerial.open_loveda,
         options={
-            **_split(*aerial.SPLITS),
-            "area": Option(choice(*aerial.AREAS), "both (default), urban or rural"),
+            "split": one_of(*aerial.SPLITS),
+            "area": one_of(*aerial.AREAS),
             **_COMPONENTS,
         },
     ),
@@ -121,7 +116,7 @@ _AERIAL: dict[str, Kind] = {
         tree=aerial.ISAID_TREE,
         build=aerial.open_isaid,
         options={
-            **_split(*aerial.SPLITS),
+            "split": one_of(*aerial.SPLITS),
             "masks": Option(
                 choice("cropped", "instances", "classes", "outlines"),
                 "crops (default), or the release's maps of objects or classes, or its JSON file",
@@ -173,7 +168,7 @@ _SPECIAL: dict[str, Kind] = {
         licence="unknown",
         tree=wireframe.TREE,
         build=wireframe.open_wireframe,
-        options=_split(*wireframe.SPLITS),
+        options={"split": one_of(*wireframe.SPLITS)},
     ),
     "seginw": Kind(
         summary="25 small sets of very different subjects (Segmentation in the Wild)",
@@ -183,7 +178,7 @@ _SPECIAL: dict[str, Kind] = {
         tree=seginw.TREE,
         build=seginw.open_seginw,
         options={
-            **_split(*seginw.SPLITS),
+            "split": one_of(*seginw.SPLITS),
             "subsets": Option(names, "only these, separated by commas (default all)"),
             "exclude": Option(names, "all but these; DirectSAM leaves out Salmon-Fillet"),
         },
@@ -196,10 +191,8 @@ _SPECIAL: dict[str, Kind] = {
         tree=phenobench.TREE,
         build=phenobench.open_phenobench,
         options={
-            **_split(*phenobench.SPLITS),
-            "labels": Option(
-                choice(*phenobench.LABELS), "leaf_instances (default), plant_instances or semantics"
-            ),
+            "split": one_of(*phenobench.SPLITS),
+            "labels": one_of(*phenobench.LABELS),
         },
     ),
     "suim": _tree(
@@ -218,7 +211,7 @@ _SPECIAL: dict[str, Kind] = {
         tree=soba.TREE,
         build=soba.SOBA,
         options={
-            **_split(*soba.SPLITS),
+            "split": one_of(*soba.SPLITS),
             "shadows": Option(choice(*soba.SHADOWS), "keep (default) shadows as masks, skip, or only them"),
         },
     ),

@@ -17,7 +17,7 @@ from maskwright.data import (
 )
 from maskwright.data.kind import Kind
 from maskwright.data.kinds_layouts import AREA_OPTIONS, COCO_OPTIONS
-from maskwright.data.options import Option, choice, names, text
+from maskwright.data.options import Option, choice, names, one_of, text
 
 
 def _hqseg(name: str, summary: str, images: str, licence: str = "unknown") -> Kind:
@@ -94,7 +94,7 @@ OBJECTS: dict[str, Kind] = {
         tree=entityseg.TREE,
         build=entityseg.EntitySeg,
         options={
-            "split": Option(choice(*entityseg.SPLITS), "train (default) or val"),
+            "split": one_of(*entityseg.SPLITS),
             "annotations": Option(names, "JSON files, in place of the split's own"),
             "images": Option(text, "folder of the photos (default images, or images_lr)"),
         },
@@ -143,7 +143,7 @@ OBJECTS: dict[str, Kind] = {
         tree=imagenet_parts.PARTS_TREE,
         build=imagenet_parts.PartImageNetPP,
         options={
-            "split": Option(choice(*imagenet_parts.PARTS_SPLITS), "train (default) or val"),
+            "split": one_of(*imagenet_parts.PARTS_SPLITS),
             "images": _IMAGENET,
         },
     ),
@@ -155,7 +155,7 @@ OBJECTS: dict[str, Kind] = {
         tree=imagenet_parts.SPIN_TREE,
         build=imagenet_parts.SPIN,
         options={
-            "split": Option(choice(*imagenet_parts.SPIN_SPLITS), "train (default), val or test"),
+            "split": one_of(*imagenet_parts.SPIN_SPLITS),
             "images": _IMAGENET,
         },
     ),
@@ -167,8 +167,8 @@ OBJECTS: dict[str, Kind] = {
         tree=panoptic_parts.TREE,
         build=panoptic_parts.PanopticParts,
         options={
-            "split": Option(choice(*panoptic_parts.SPLITS), "train (default) or val"),
-            "level": Option(choice(*panoptic_parts.LEVELS), "parts (default), instances or classes"),
+            "split": one_of(*panoptic_parts.SPLITS),
+            "level": one_of(*panoptic_parts.LEVELS),
             "images": Option(text, "folder of the photos (default VOC2012/JPEGImages, or what is there)"),
         },
     ),

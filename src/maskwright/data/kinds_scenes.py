@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from maskwright.data import ade20k, cityscapes
 from maskwright.data.kind import Kind
-from maskwright.data.options import Option, choice, yes_no
+from maskwright.data.options import Option, choice, one_of, yes_no
 
 _ADE20K_LICENCE = "non-commercial research and education"
 
@@ -17,7 +17,7 @@ SCENES: dict[str, Kind] = {
         tree=ade20k.BENCHMARK_TREE,
         build=ade20k.open_benchmark,
         options={
-            "split": Option(choice(*ade20k.SPLITS), "train (default) or val"),
+            "split": one_of(*ade20k.SPLITS),
             "components": Option(yes_no, "one mask a connected part of a class"),
         },
     ),
@@ -29,7 +29,7 @@ SCENES: dict[str, Kind] = {
         tree=ade20k.FULL_TREE,
         build=ade20k.ADE20KFull,
         options={
-            "split": Option(choice(*ade20k.SPLITS), "train (default) or val"),
+            "split": one_of(*ade20k.SPLITS),
             "masks": Option(
                 choice("instances", "polygons", "seg"),
                 "the mask files (default), the JSON's polygons, or the colour-coded maps",

@@ -6,7 +6,7 @@ from functools import partial
 
 from maskwright.data import davis, mose, sav, sav_frames
 from maskwright.data.kind import Kind
-from maskwright.data.options import Option, choice, names, natural, number_list, text
+from maskwright.data.options import Option, choice, names, natural, number_list, one_of, text
 
 _VIDEO_OPTIONS = {
     "sequences": Option(names, "only these sequences, separated by commas"),
@@ -47,7 +47,7 @@ VIDEO: dict[str, Kind] = {
         licence="CC BY-NC-SA 4.0",
         tree=mose.TREE,
         build=mose.MOSE,
-        options={"split": Option(choice(*mose.SPLITS), "train (default) or valid"), **_VIDEO_OPTIONS},
+        options={"split": one_of(*mose.SPLITS), **_VIDEO_OPTIONS},
     ),
     "sav": Kind(
         summary="frames of SA-V's videos: MP4 files with masklets (train), or folders of frames (val, test)",
@@ -57,7 +57,7 @@ VIDEO: dict[str, Kind] = {
         tree=sav_frames.TREE,
         build=sav.open_sav,
         options={
-            "split": Option(choice(*sav.SPLITS), "train (default), val or test"),
+            "split": one_of(*sav.SPLITS),
             "masklets": Option(choice(*sav.KINDS), "of train: manual (default), auto or both"),
             "subsets": Option(number_list, "of train: only these folders, 0 for sav_000"),
             "every": Option(natural, "only every so many-th annotated frame"),

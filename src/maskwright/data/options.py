@@ -79,6 +79,13 @@ def choice(*known: str, or_number: bool = False) -> Callable[[str], str | int]:
     return parse
 
 
+def one_of(*known: str) -> Option:
+    """An option that is one of the known words, of which the first is the default."""
+    first, *between, last = known
+    listed = ", ".join((f"{first} (default)", *between))
+    return Option(choice(*known), f"{listed} or {last}")
+
+
 def fold(value: str) -> tuple[int, int]:
     """`2/5` as (2, 5): the second of five parts; `-2/5` as (-2, 5): all but the second."""
     number, slash, parts = value.partition("/")
