@@ -7,8 +7,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-import numpy as np
-
 from maskwright.data.dataset import Dataset, Problem, SampleError
 from maskwright.data.files import Pair, check_same_size, require_folders
 from maskwright.data.outlines import Shapes
@@ -16,7 +14,7 @@ from maskwright.errors import DatasetError, FileError, MaskError
 from maskwright.io.files import confine, read_json
 from maskwright.io.images import read_image
 from maskwright.io.polygons import rasterise_coco
-from maskwright.io.rle import RLE
+from maskwright.io.rle import RLE, decode_all
 from maskwright.types import Sample
 
 TREE = """\
@@ -134,12 +132,9 @@ class COCOInstances(Dataset):
         size = (int(entry["height"]), int(entry["width"]))
         check_same_size(Pair(self._paths[index], self.file), image, size)
         objects = self._of_image[entry["id"]]
-        masks = np.zeros((len(objects), *size), bool)
-        for k, annotation in enumerate(objects):
-            masks[k] = self._packed(annotation, size).decode()
         return Sample(
             image,
-            masks,
+            decode_all((packed_mask(self.file, annotation, size) for annotation in objects), size),
             tuple(annotation["id"] for annotation in objects),
             f"{self.file}[{self._names[index]}]",
             categories=tuple(self.categories[annotation["category_id"]] for annotation in objects),
@@ -149,14 +144,20 @@ class COCOInstances(Dataset):
         """The objects of item `index`, packed."""
         entry = self.images[index]
         size = (int(entry["height"]), int(entry["width"]))
-        return Shapes(size, (self._packed(annotation, size) for annotation in self._of_image[entry["id"]]))
+        objects = self._of_image[entry["id"]]
+        return Shapes(size, (packed_mask(self.file, annotation, size) for annotation in objects))
 
-    def _packed(self, annotation: Mapping[str, Any], size: tuple[int, int]) -> RLE:
-        try:
-            return rasterise_coco(annotation["segmentation"], size)
-        except MaskError as error:
-            where = f"{self.file}: annotation {annotation['id']}"
-            raise SampleError("malformed_mask", where, str(error)) from error
+
+def packed_mask(file: Path, annotation: Mapping[str, Any], size: tuple[int, int]) -> RLE:
+    """The mask of an annotation of a file, for a photo of this height and width.
+
+    Raises:
+        SampleError: it is malformed.
+    """
+    try:
+        return rasterise_coco(annotation["segmentation"], size)
+    except MaskError as error:
+        raise SampleError("malformed_mask", f"{file}: annotation {annotation['id']}", str(error)) from error
 
 
 def read_tables(

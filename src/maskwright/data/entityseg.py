@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from maskwright.data.coco import TABLES, read_tables
-from maskwright.data.dataset import Dataset, Problem, SampleError
+from maskwright.data.coco import TABLES, packed_mask, read_tables
+from maskwright.data.dataset import Dataset, Problem
 from maskwright.data.files import Pair, check_same_size, list_below, require_folders
 from maskwright.data.outlines import Shapes
-from maskwright.errors import DatasetError, MaskError
+from maskwright.errors import DatasetError
 from maskwright.io.images import read_image
 from maskwright.io.inputs import IMAGE_SUFFIXES
-from maskwright.io.polygons import rasterise_coco
-from maskwright.io.rle import RLE, decode_all
+from maskwright.io.rle import decode_all
 from maskwright.types import Sample
 
 TREE = """\
@@ -93,7 +92,7 @@ class EntitySeg(Dataset):
         image = read_image(photo.path)
         size = (int(photo.entry["height"]), int(photo.entry["width"]))
         check_same_size(Pair(photo.path, photo.file), image, size)
-        masks = decode_all([_parse(photo.file, entity, size) for entity in photo.entities], size)
+        masks = decode_all([packed_mask(photo.file, entity, size) for entity in photo.entities], size)
         names = tuple(entity["class"] for entity in photo.entities)
         return Sample(
             image,
@@ -108,7 +107,7 @@ class EntitySeg(Dataset):
         """The entities of item `index`, packed."""
         photo = self.photos[index]
         size = (int(photo.entry["height"]), int(photo.entry["width"]))
-        return Shapes(size, (_parse(photo.file, entity, size) for entity in photo.entities))
+        return Shapes(size, (packed_mask(photo.file, entity, size) for entity in photo.entities))
 
 
 class _Finder:
@@ -169,10 +168,3 @@ def _class(entry: Mapping[str, Any], classes: Mapping[Any, str]) -> str | None:
     if "category_id_ori" in entry:  # the release's class, beside a category_id that is the same for all
         return str(entry["category_id_ori"])
     return classes.get(entry.get("category_id")) if len(classes) > 1 else None
-
-
-def _parse(file: Path, entity: Mapping[str, Any], size: tuple[int, int]) -> RLE:
-    try:
-        return rasterise_coco(entity["segmentation"], size)
-    except MaskError as error:
-        raise SampleError("malformed_mask", f"{file}: annotation {entity['id']}", str(error)) from error

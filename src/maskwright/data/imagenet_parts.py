@@ -12,18 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from maskwright.data.coco import TABLES, read_tables
+from maskwright.data.coco import TABLES, packed_mask, read_tables
 from maskwright.data.colours import read_codes
-from maskwright.data.dataset import Dataset, Problem, SampleError
+from maskwright.data.dataset import Dataset, Problem
 from maskwright.data.files import Pair, check_same_size, list_below, list_files, require_folders
 from maskwright.data.labels import LabelPairs
 from maskwright.data.outlines import Shapes
-from maskwright.errors import DatasetError, FileError, MaskError
+from maskwright.errors import DatasetError, FileError
 from maskwright.io.files import confine
 from maskwright.io.images import read_image
 from maskwright.io.masks import LabelMap
-from maskwright.io.polygons import rasterise_coco
-from maskwright.io.rle import RLE, decode_all
+from maskwright.io.rle import decode_all
 from maskwright.types import Sample
 
 _PHOTOS = """\
@@ -112,7 +111,7 @@ class PartImageNetPP(Dataset):
         parts = self._parts(photo)
         return Sample(
             image,
-            decode_all((_decode(photo.file, part, size) for part in parts), size),
+            decode_all((packed_mask(photo.file, part, size) for part in parts), size),
             tuple(int(part["id"]) for part in parts),
             f"{photo.file}[{photo.entry['file_name']}]",
             categories=tuple(self._class(photo.file).names[part["category_id"]] for part in parts),
@@ -122,7 +121,7 @@ class PartImageNetPP(Dataset):
         """The parts of item `index`, packed."""
         photo = self.photos[index]
         size = (int(photo.entry["height"]), int(photo.entry["width"]))
-        return Shapes(size, (_decode(photo.file, part, size) for part in self._parts(photo)))
+        return Shapes(size, (packed_mask(photo.file, part, size) for part in self._parts(photo)))
 
     def _parts(self, photo: _Photo) -> Sequence[Mapping[str, Any]]:
         return self._class(photo.file).parts[photo.entry["id"]]
@@ -179,13 +178,6 @@ def _photos(file: Path, folder: Path, split: str, problems: list[Problem]) -> It
         else:
             message = f"is listed in {file.name}, but there is no such file"
             problems.append(Problem("missing_image", str(path), message))
-
-
-def _decode(file: Path, part: Mapping[str, Any], size: tuple[int, int]) -> RLE:
-    try:
-        return rasterise_coco(part["segmentation"], size)
-    except MaskError as error:
-        raise SampleError("malformed_mask", f"{file}: annotation {part['id']}", str(error)) from error
 
 
 class SPIN(LabelPairs):
