@@ -205,10 +205,17 @@ def test_it_travels_to_processes_that_load_data(root: Path) -> None:
     ("files", "reason"),
     [
         ({}, "holds no items"),
-        ({"set.json": '{"format": "maskwright-labels", "kind": "masks"}'}, "kind 'masks', not contours"),
-        ({"set.json": "[]"}, "not contours"),
         (
-            {"set.json": '{"format": "maskwright-labels", "kind": "contours", "images": 3, "files": "dsa"}'},
+            {"set.json": '{"format": "maskwright-labels", "version": 1, "kind": "masks"}'},
+            "kind 'masks', not contours",
+        ),
+        ({"set.json": '{"format": "maskwright-labels", "version": 9, "kind": "contours"}'}, "version 9"),
+        ({"set.json": "[]"}, "is not of a labelled set"),
+        (
+            {
+                "set.json": '{"format": "maskwright-labels", "version": 1, "kind": "contours", "images": 3, '
+                '"files": "dsa"}'
+            },
             "0 of 3 photos are done",
         ),
     ],

@@ -9,9 +9,8 @@ from pathlib import Path
 from maskwright.data.files import list_files, list_folders, require_folders
 from maskwright.errors import DatasetError
 from maskwright.io.contour_files import shard_names
-from maskwright.io.files import read_json
-from maskwright.io.label_shards import SET_FORMAT
 from maskwright.io.records import iterate_records
+from maskwright.io.shards import read_set
 
 KIND = "contours"
 """In the record of a set that Maskwright has made; also the folder of its shards."""
@@ -72,9 +71,8 @@ def _files_of_set(root: Path, tree: str, partial: bool) -> str:
     path = root / "set.json"
     if not path.is_file():
         return "dsa"
-    record = read_json(path)
-    if not isinstance(record, dict) or record.get("format") != SET_FORMAT or record.get("kind") != KIND:
-        kind = record.get("kind") if isinstance(record, dict) else None
+    record = read_set(path)
+    if (kind := record.get("kind")) != KIND:
         raise DatasetError(f"{root} holds labels of kind {kind!r}, not contours; these look so:\n{tree}")
     done = sum(int(entry.get("images", 0)) for entry in iterate_records(root / "ledger.jsonl"))
     if done < int(record.get("images", 0)) and not partial:

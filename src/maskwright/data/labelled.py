@@ -21,19 +21,12 @@ from maskwright.data.outlines import Shapes
 from maskwright.data.soft_maps import Place, SoftMask, maps_of
 from maskwright.errors import DatasetError, MaskError
 from maskwright.io.byte_maps import decode_map
-from maskwright.io.files import confine, read_json, require_file
+from maskwright.io.files import confine, require_file
 from maskwright.io.images import read_header, read_image
-from maskwright.io.label_shards import (
-    MAX_MAP_PIXELS,
-    SET_FORMAT,
-    SET_VERSIONS,
-    MaskRow,
-    read_masks,
-    read_refined,
-    shard_path,
-)
+from maskwright.io.label_shards import MAX_MAP_PIXELS, MaskRow, read_masks, read_refined
 from maskwright.io.records import iterate_records, read_records
 from maskwright.io.rle import RLE
+from maskwright.io.shards import read_set, shard_path
 from maskwright.types import ByteArray, Maps, Sample
 
 TREE = """\
@@ -224,14 +217,7 @@ def _read_set(root: Path) -> int:
     path = root / "set.json"
     if not path.is_file():
         raise DatasetError(f"{root} holds no labelled set; one looks like this:\n{TREE}")
-    record = read_json(path)
-    if not isinstance(record, dict) or record.get("format") != SET_FORMAT:
-        raise DatasetError(f"{path} is not of a labelled set; one looks like this:\n{TREE}")
-    if record.get("version") not in SET_VERSIONS:
-        raise DatasetError(
-            f"{path} has version {record.get('version')}, and this Maskwright reads versions "
-            f"{' and '.join(map(str, SET_VERSIONS))}: use the one that made it, or label anew."
-        )
+    record = read_set(path)
     if record.get("kind") != "masks":
         raise DatasetError(f"{root} holds labels of kind {record.get('kind')!r}, not masks.")
     if record.get("files", "parquet") != "parquet":

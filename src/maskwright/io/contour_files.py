@@ -9,24 +9,22 @@ As DirectSAM publishes them ("self-annotation"), one JSON file a photo:
 `pseudo_label` grows by one a generation. A label is a mask of the lines as COCO's run lengths. Its size is
 its own: published labels are squares of 1800 pixels whatever the photo's shape. A published variant
 (SA1B_contour) has neither `image_size` nor `pseudo_label`. The same as Parquet: one row a photo, one row
-group a row, so that a photo is read by itself. The same records always give the same bytes.
+group a row, so that a photo is read by itself.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from maskwright.errors import FileError, MaskError
-from maskwright.io.files import atomic_path, read_json, require_file, shown, write_json
+from maskwright.io.files import read_json, shown, write_json
 from maskwright.io.rle import RLE
+from maskwright.io.shards import open_shard, shard_writer
 
 KINDS = ("pseudo_label", "human_label")
 
@@ -134,17 +132,9 @@ def write_contour_shard(path: str | os.PathLike[str], records: Iterable[tuple[st
     Raises:
         FileError: naming the path and the reason.
     """
-    try:
-        with (
-            atomic_path(path) as part,
-            pq.ParquetWriter(part, _SCHEMA, compression="ZSTD", write_page_checksum=True) as writer,
-        ):
-            for name, record in records:
-                writer.write_table(pa.Table.from_pylist([_row(name, record)], schema=_SCHEMA))
-    except UnicodeEncodeError as error:
-        raise FileError(
-            f"cannot write {shown(path)}: the name {error.object!a} is not valid Unicode; rename that photo."
-        ) from error
+    with shard_writer(path, _SCHEMA, compression="ZSTD") as writer:
+        for name, record in records:
+            writer.write_table(pa.Table.from_pylist([_row(name, record)], schema=_SCHEMA))
 
 
 def shard_names(path: str | os.PathLike[str]) -> list[str]:
@@ -153,7 +143,7 @@ def shard_names(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         FileError: it is missing, damaged, cut off or no shard of contours.
     """
-    with _opened(path) as file:
+    with open_shard(path, "contours", [_SCHEMA]) as file:
         names: list[str] = file.read(columns=["name"], use_threads=False)["name"].to_pylist()
         return names
 
@@ -165,7 +155,7 @@ def read_contour_row(path: str | os.PathLike[str], row: int) -> ContourRecord:
         FileError: the shard is missing, damaged, cut off, no shard of contours, or has no such row.
         MaskError: naming the label that is no mask.
     """
-    with _opened(path) as file:
+    with open_shard(path, "contours", [_SCHEMA]) as file:
         if not 0 <= row < file.num_row_groups:
             raise FileError(f"{shown(path)} has {file.num_row_groups} photos, and none in row {row}.")
         [values] = file.read_row_group(row, use_threads=False).to_pylist()
@@ -177,20 +167,6 @@ def read_contour_row(path: str | os.PathLike[str], row: int) -> ContourRecord:
         for kind in KINDS
     )
     return ContourRecord(values["image_path"], size, pseudo, human)
-
-
-@contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[pq.ParquetFile]:
-    require_file(path)
-    try:
-        with pq.ParquetFile(Path(path), page_checksum_verification=True) as file:
-            if not file.schema_arrow.equals(_SCHEMA):
-                raise FileError(f"{shown(path)} is no shard of contours: its columns are others.")
-            yield file
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise FileError(
-            f"cannot read {shown(path)}: it is damaged or cut off ({str(error).splitlines()[0]})."
-        ) from error
 
 
 def _row(name: str, record: ContourRecord) -> dict[str, Any]:

@@ -4,7 +4,7 @@ A soft mask is the probability at the model's low resolution, 8 bits, in the inp
 found in. `side` and `resize` say how that crop was brought into the model's square (`types.Geometry`).
 Refined shards hold one row for each mask that was refined: its new probability in the same frame.
 
-The same rows always give the same bytes: no times, no identifiers, one row group an image.
+One row group an image.
 h w: the soft mask's own size.
 """
 
@@ -14,24 +14,17 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
-from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from maskwright.errors import FileError
 from maskwright.io.byte_maps import decode_map, encode_map
-from maskwright.io.files import atomic_path, require_file, shown
+from maskwright.io.shards import open_shard, shard_writer
 from maskwright.types import FloatArray, Resize
 
-# In the record of a labelled set (`labeling.folder`), of which the shards are the bulk.
-SET_FORMAT, SET_VERSION = "maskwright-labels", 1
-# Sets whose masks have values of uncertainty heads, in columns that version 1 does not know.
-SCORED_VERSION = 2
-SET_VERSIONS = (SET_VERSION, SCORED_VERSION)
 # The largest soft mask that is opened; models' low resolutions are 64 to 288.
 MAX_MAP_PIXELS = 4096 * 4096
 _HALF_STEP = 1 / 510
@@ -116,11 +109,6 @@ def _schema(row: type[MaskRow] | type[RefinedRow], *, scored: bool = False) -> p
     return pa.schema(columns)
 
 
-def shard_path(root: Path, kind: Literal["masks", "refined"], number: int) -> Path:
-    """A shard's file in the folder of a labelled set."""
-    return root / kind / f"{number:05d}.parquet"
-
-
 def write_masks(path: str | os.PathLike[str], rows: Sequence[MaskRow], *, scored: bool = False) -> None:
     """Write a shard atomically; rows of one photo stand together.
 
@@ -188,40 +176,22 @@ def to_logits(probability: FloatArray) -> FloatArray:
 
 
 def _write(path: str | os.PathLike[str], schema: pa.Schema, rows: Iterable[Row]) -> None:
-    try:
-        with atomic_path(path) as part, pq.ParquetWriter(part, schema, **_options(schema)) as writer:
-            for _, group in groupby(rows, key=lambda entry: entry.image):
-                several = list(group)
-                columns = ([getattr(row, field.name) for row in several] for field in schema)
-                arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-    except UnicodeEncodeError as error:
-        raise FileError(
-            f"cannot write {shown(path)}: the name {error.object!a} is not valid Unicode; rename that photo."
-        ) from error
-
-
-def _options(schema: pa.Schema) -> dict[str, Any]:
-    """Page checksums, so that flipped bits are noticed; PNG bytes are left as they are."""
     texts = [field.name for field in schema if field.type == pa.string()]
+    # PNG bytes are left as they are.
     packed = {field.name: "NONE" if field.name == "prob" else "ZSTD" for field in schema}
-    return {"compression": packed, "use_dictionary": texts, "write_page_checksum": True}
+    with shard_writer(path, schema, compression=packed, use_dictionary=texts) as writer:
+        for _, group in groupby(rows, key=lambda entry: entry.image):
+            several = list(group)
+            columns = ([getattr(row, field.name) for row in several] for field in schema)
+            arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
 def _read(path: str | os.PathLike[str], row: type[Row], image: str | None) -> list[Row]:
-    require_file(path)
-    schemas = [_schema(row, scored=scored) for scored in (False, True)]
-    try:
-        with pq.ParquetFile(Path(path), page_checksum_verification=True) as file:
-            if not any(file.schema_arrow.equals(schema) for schema in schemas):
-                kind = "masks" if row is MaskRow else "refined masks"
-                raise FileError(f"{shown(path)} is no shard of {kind}: its columns are others.")
-            groups = [k for k in range(file.num_row_groups) if image is None or _may_hold(file, k, image)]
-            columns = file.read_row_groups(groups, use_threads=False).to_pydict()
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise FileError(
-            f"cannot read {shown(path)}: it is damaged or cut off ({str(error).splitlines()[0]})."
-        ) from error
+    kind = "masks" if row is MaskRow else "refined masks"
+    with open_shard(path, kind, [_schema(row, scored=scored) for scored in (False, True)]) as file:
+        groups = [k for k in range(file.num_row_groups) if image is None or _may_hold(file, k, image)]
+        columns = file.read_row_groups(groups, use_threads=False).to_pydict()
     rows = (row(**dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True))
     return [entry for entry in rows if image is None or entry.image == image]
 

@@ -11,7 +11,7 @@ from maskwright.errors import FileError
 from maskwright.io.contour_files import ContourRecord, write_contour_shard, write_contours
 from maskwright.io.files import make_folder, shown
 from maskwright.labeling.folder import LabelFolder
-from maskwright.labeling.plan import PlannedImage, Shard
+from maskwright.labeling.plan import Shard
 
 ContourFormat = Literal["dsa", "parquet"]
 
@@ -85,8 +85,3 @@ def numbered(subsets: Sequence[str], counts: Sequence[int]) -> list[str]:
         folder = subset if seen[subset] == 1 else f"{subset}-{seen[subset]}"
         names += (f"{folder}/{number:07d}" for number in range(count))
     return names
-
-
-def subset_of(image: PlannedImage) -> str:
-    """The part of a set that a photo belongs to."""
-    return image.name.rpartition("/")[0]

@@ -26,13 +26,12 @@ from maskwright.io.files import (
     confine,
     make_folder,
     nearest_name,
-    read_json,
     reason,
     remove_stale_parts,
     shown,
     write_json,
 )
-from maskwright.io.label_shards import SET_FORMAT, SET_VERSION, SET_VERSIONS, shard_path
+from maskwright.io.shards import SET_FORMAT, SET_VERSION, read_set, shard_path
 from maskwright.labeling.ledger import Ledger
 from maskwright.labeling.plan import Plan, PlannedImage, Shard, changes
 
@@ -90,7 +89,7 @@ class LabelFolder:
 
     def contours(self, shard: int) -> Path:
         """A shard of contours."""
-        return self.path / "contours" / f"{shard:05d}.parquet"
+        return shard_path(self.path, "contours", shard)
 
     def contours_of(self, image: str) -> Path:
         """The contours of one photo, as DirectSAM publishes them."""
@@ -114,20 +113,13 @@ class LabelFolder:
 
         Raises:
             FileError: this folder holds none.
-            DatasetError: the record lacks something.
+            DatasetError: the record lacks something, or is of something else or another version.
         """
         if not self.settings.is_file():
             hint = "" if self.path.is_dir() else nearest_name(self.path)
             message = "holds no labelled set: make one with `maskwright label masks`"
             raise FileError(f"{shown(self.path)} {message}.{hint}")
-        record = read_json(self.settings)
-        if not isinstance(record, dict) or record.get("format") != SET_FORMAT:
-            raise FileError(f"{shown(self.settings)} is not of a labelled set; choose another folder.")
-        if record.get("version") not in SET_VERSIONS:
-            raise FileError(
-                f"{shown(self.settings)} has version {record.get('version')}, and this Maskwright reads "
-                f"versions {' and '.join(map(str, SET_VERSIONS))}: use the one that made it, or label anew."
-            )
+        record = read_set(self.settings)
         for name, kind in (("kind", str), ("model", str), ("shard_images", int)):
             if not isinstance(record.get(name), kind):
                 raise DatasetError(

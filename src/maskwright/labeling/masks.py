@@ -11,7 +11,8 @@ from maskwright.config import fixed_values
 from maskwright.errors import WeightsError
 from maskwright.io.files import make_folder, write_json
 from maskwright.io.images import read_header, read_image
-from maskwright.io.label_shards import SCORED_VERSION, MaskRow, encode_probability, write_masks
+from maskwright.io.label_shards import MaskRow, encode_probability, write_masks
+from maskwright.io.shards import SCORED_VERSION
 from maskwright.labeling.folder import Files, LabelFolder, weights_of
 from maskwright.labeling.plan import PlannedImage, Shard
 from maskwright.labeling.sa1b import to_sa1b

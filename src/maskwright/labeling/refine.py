@@ -17,8 +17,6 @@ from maskwright.errors import ConfigError, FileError, WeightsError
 from maskwright.io.files import make_folder, read_json, shown, write_json
 from maskwright.io.images import read_image
 from maskwright.io.label_shards import (
-    SET_FORMAT,
-    SET_VERSION,
     MaskRow,
     RefinedRow,
     decode_probability,
@@ -28,6 +26,7 @@ from maskwright.io.label_shards import (
     write_refined,
 )
 from maskwright.io.rle import RLE
+from maskwright.io.shards import SET_FORMAT, SET_VERSION
 from maskwright.labeling.folder import LabelFolder, changed_settings, refuse_changes, weights_of
 from maskwright.labeling.masks import ModelChoice
 from maskwright.labeling.plan import PlannedImage, Shard
