@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maskwright.export.labelled import LabelledImage, properties
 from maskwright.io.files import write_text
-from maskwright.io.lossy import LossyConversionWarning
-from maskwright.io.masks import masks_to_labels, write_label_map, write_mask
-from maskwright.io.rle import decode_all
+from maskwright.io.masks import hidden_pixels, rles_to_labels, write_label_map, write_mask
 
 _COLUMNS = ("file", "label", "image", "category", "score")
 
@@ -50,10 +49,9 @@ def write_label_maps(labels: Sequence[LabelledImage], path: Path) -> list[str]:
     rows, losses = [], []
     for label in labels:
         place = label.output(path, ".png")
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", LossyConversionWarning)
-            numbers = masks_to_labels(decode_all(label.masks, (label.height, label.width)))
-        losses += [f"{label.path}: {warning.message}" for warning in caught]
+        numbers = rles_to_labels(label.masks, (label.height, label.width))
+        if loss := hidden_pixels(numbers, np.array([mask.area for mask in label.masks], np.int64)):
+            losses.append(f"{label.path}: {loss}")
         write_label_map(place, numbers)
         rows += [_row(path, place, label, index) | {"label": index + 1} for index in range(len(label.masks))]
     _write_index(path, rows)

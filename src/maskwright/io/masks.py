@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,12 +209,32 @@ def masks_to_labels(masks: BoolArray) -> LabelMap:
     labels = np.zeros(masks.shape[1:], np.int32)
     for index in np.argsort(-areas, kind="stable"):
         labels[masks[index]] = index + 1
-    lost = int(areas.sum()) - int((labels > 0).sum())
-    if lost:
-        missing = int((areas > 0).sum()) - len(np.unique(labels[labels > 0]))
-        gone = f", and {missing} masks vanish" if missing else ""
-        warn_lossy(f"masks overlap: a label map loses {lost} of their pixels{gone}.")
+    if loss := hidden_pixels(labels, areas):
+        warn_lossy(loss)
     return labels
+
+
+def rles_to_labels(masks: Sequence[RLE], size: tuple[int, int]) -> LabelMap:
+    """As `masks_to_labels`, unpacked one after the other, and without a warning: see `hidden_pixels`.
+
+    Args:
+        masks: K of them, which may be 0.
+        size: height and width.
+    """
+    labels = np.zeros(size, np.int32)
+    for index in np.argsort([-mask.area for mask in masks], kind="stable"):
+        labels[masks[index].decode()] = index + 1
+    return labels
+
+
+def hidden_pixels(labels: LabelMap, areas: npt.NDArray[np.int64]) -> str:
+    """What masks of these areas, (K,), have lost in their (H, W) label map by overlapping; empty: nothing."""
+    lost = int(areas.sum()) - int((labels > 0).sum())
+    if not lost:
+        return ""
+    missing = int((areas > 0).sum()) - len(np.unique(labels[labels > 0]))
+    gone = f", and {missing} masks vanish" if missing else ""
+    return f"masks overlap: a label map loses {lost} of their pixels{gone}."
 
 
 def labels_to_masks(

@@ -22,12 +22,13 @@ import numpy as np
 from maskwright.export.labelled import LabelledImage
 from maskwright.io.images import write_png
 from maskwright.io.inputs import ImageFile
-from maskwright.io.masks import write_label_map
+from maskwright.io.masks import rles_to_labels, write_label_map
 from maskwright.io.rle import RLE
 from maskwright.methods.automatic.config import AutomaticSettings
 from maskwright.methods.automatic.generator import check_quality, generate
 from maskwright.methods.everything.cut import boundary_of_masks, cut, find_everything
 from maskwright.methods.everything.hierarchy import Hierarchy
+from maskwright.methods.everything.seeds import to_levels
 from maskwright.methods.everything.segments import Segments
 from maskwright.methods.everything.settings import CutSettings
 from maskwright.methods.everything.watershed import Labels
@@ -153,7 +154,7 @@ class GridFinder:
         names = {name for mask in found for name in mask.extras}
         extra = {name: tuple(mask.extras[name] for mask in found) for name in sorted(names)}
         extra = {"stability": tuple(mask.stability for mask in found)} | extra
-        return Found(masks, _painted(masks, image.size), boundary, tree, seconds, scores, extra)
+        return Found(masks, rles_to_labels(masks, image.size), boundary, tree, seconds, scores, extra)
 
 
 class EverythingRun(ImageRun[Found]):
@@ -185,9 +186,7 @@ class EverythingRun(ImageRun[Found]):
 
     def files(self, record: Record) -> list[str]:
         """Maps, tree and pictures."""
-        return [
-            record[name] for name in ("boundary", "labels", "tree", "overlay", "tree_picture") if record[name]
-        ]
+        return [record[name] for name in (*PLACES, *PICTURES) if record[name]]
 
     def write(self, image: ImageFile, pixels: Image, found: Found) -> Record:
         """Write maps, tree and pictures."""
@@ -195,16 +194,16 @@ class EverythingRun(ImageRun[Found]):
             image.name, *pixels.size, found.masks, scores=found.scores, extra=dict(found.extra)
         )
         ending = ".png" if len(found.masks) <= PNG_LABELS else ".tif"
-        places = {
-            "boundary": self.place(image, "boundaries", ".png"),
-            "labels": self.place(image, "labels", ending),
-            "tree": self.place(image, "trees", ".npz"),
-        }
-        write_png(self.folder / places["boundary"], np.rint(255 * found.boundary).astype(np.uint8))
-        write_label_map(self.folder / places["labels"], found.labels)
-        found.tree.save(self.folder / places["tree"])
+        boundary, labels, tree = (
+            self.place(image, part, end)
+            for part, end in (("boundaries", ".png"), ("labels", ending), ("trees", ".npz"))
+        )
+        write_png(self.folder / boundary, to_levels(found.boundary))
+        write_label_map(self.folder / labels, found.labels)
+        found.tree.save(self.folder / tree)
         seconds = {name: round(value, 5) for name, value in found.seconds.items()}
         pictures = self._draw(image, pixels, found) if self.pictures else dict.fromkeys(PICTURES)
+        places = dict(zip(PLACES, (boundary, labels, tree), strict=True))
         return {**label.to_record(), **places, **pictures, "seconds": seconds}
 
     def _draw(self, image: ImageFile, pixels: Image, found: Found) -> dict[str, str | None]:
@@ -221,11 +220,3 @@ def weakest_borders(segments: Segments, boundary: FloatArray) -> tuple[float, ..
     for side in borders.pairs.T:
         np.minimum.at(weakest, side - 1, borders.strengths)
     return tuple(np.round(weakest, 4).tolist())
-
-
-def _painted(masks: tuple[RLE, ...], size: tuple[int, int]) -> Labels:
-    """(H, W) int32: of each pixel the number of the smallest mask over it; masks come by falling area."""
-    labels = np.zeros(size, np.int32)
-    for number, mask in enumerate(masks, start=1):
-        labels[mask.decode()] = number
-    return labels
