@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from maskwright.methods.scores import Step
-from maskwright.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION
+from maskwright.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION, as_shares
 from maskwright.training.curves import new_figure, rendered
 from maskwright.types import ByteArray
 
@@ -52,7 +52,7 @@ def _line(
     metric: str,
     counts: Sequence[int],
 ) -> None:
-    colour = tuple(value / 255 for value in _COLOURS[place % len(_COLOURS)])
+    colour = as_shares(_COLOURS[place % len(_COLOURS)])
     clicks = [step.click for step in steps]
     ends = [getattr(step, f"{metric}_ci95") for step in steps]
     axes.fill_between(clicks, *zip(*ends, strict=True), color=colour, alpha=0.15, linewidth=0)

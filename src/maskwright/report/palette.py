@@ -30,6 +30,12 @@ def colour(index: int) -> Colour:
     return base if towards is None else _mix(base, towards, share)
 
 
+def as_shares(colour: Colour) -> tuple[float, float, float]:
+    """A colour as Matplotlib takes it, from 0 to 1."""
+    red, green, blue = (value / 255 for value in colour)
+    return red, green, blue
+
+
 def _mix(base: Colour, towards: Colour, share: float) -> Colour:
     red, green, blue = (round((1 - share) * a + share * b) for a, b in zip(base, towards, strict=True))
     return red, green, blue

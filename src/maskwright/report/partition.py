@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from maskwright.methods.everything.borders import draw_borders
+from maskwright.data.outlines import Shapes, outline
+from maskwright.io.masks import LabelMap
 from maskwright.methods.everything.hierarchy import Hierarchy
-from maskwright.methods.everything.watershed import Labels
 from maskwright.report.canvas import scaled
 from maskwright.report.overlay import heat
 from maskwright.report.palette import WHITE, colour
@@ -19,10 +19,10 @@ from maskwright.types import ByteArray, Image
 FILL = 0.45
 SHADES = 21  # of `palette.colour`
 STEP = 8  # from one label to the next, so that equals are far apart: it shares no factor with SHADES
-TILE = 480  # longest side of a picture in a sheet
+SMALL = 480  # longest side of a picture in a sheet
 
 
-def draw_partition(image: Image, labels: Labels, *, max_side: int | None = None) -> ByteArray:
+def draw_partition(image: Image, labels: LabelMap, *, max_side: int | None = None) -> ByteArray:
     """Segments filled with colours, and the lines between them.
 
     Args:
@@ -40,7 +40,7 @@ def draw_partition(image: Image, labels: Labels, *, max_side: int | None = None)
     table = np.array([colour(STEP * k % SHADES) for k in range(SHADES)], np.float32)
     blended = (1 - FILL) * picture + FILL * table[shown % SHADES]
     picture[shown > 0] = np.rint(blended).astype(np.uint8)[shown > 0]
-    picture[draw_borders(shown)] = WHITE
+    picture[outline(Shapes((height, width), [shown]), thickness=1)] = WHITE
     return picture
 
 
@@ -52,7 +52,7 @@ def draw_tree(image: Image, tree: Hierarchy, counts: Sequence[int] = (256, 64, 1
         tree: of its boundary map.
         counts: of segments, of each picture; those that the tree has not are left out.
     """
-    small = Image(scaled(image.pixels, min(1.0, TILE / max(image.size))), image.source)
+    small = Image(scaled(image.pixels, min(1.0, SMALL / max(image.size))), image.source)
     height, width = small.size
     pictures, captions = [small.pixels], ["photo"]
     for count in counts:
@@ -64,7 +64,7 @@ def draw_tree(image: Image, tree: Hierarchy, counts: Sequence[int] = (256, 64, 1
         captions.append(f"{count} segments")
     contours = tree.ultrametric()
     # The strongest border of each shown pixel, which an average would pale.
-    step = max(1, -(-max(image.size) // TILE))
+    step = max(1, -(-max(image.size) // SMALL))
     strongest = cv2.dilate(contours, np.ones((step, step), np.uint8))
     pictures.append(heat(cv2.resize(strongest, (width, height), interpolation=cv2.INTER_NEAREST)))
     captions.append("strength of the borders")

@@ -13,7 +13,7 @@ from maskwright.io.files import make_folder
 from maskwright.io.images import write_png
 from maskwright.methods.everything.tokens import RANKS, TokenRow
 from maskwright.report.evaluation_tables import TextTable
-from maskwright.report.palette import BLUE, GREEN, ORANGE, VERMILION
+from maskwright.report.palette import BLUE, GREEN, ORANGE, VERMILION, as_shares
 from maskwright.training.curves import new_figure, rendered
 from maskwright.types import ByteArray
 
@@ -67,7 +67,7 @@ def recall_curves(rows: Sequence[TokenRow], title: str) -> ByteArray:
             [row.effective_recall for row in effective],
         ),
     ):
-        left.plot(x, y, color=_rgb(colour), marker=marker, markersize=4, label=name)
+        left.plot(x, y, color=as_shares(colour), marker=marker, markersize=4, label=name)
     for row in rows:
         left.annotate(
             f"{row.threshold:g}",
@@ -86,7 +86,7 @@ def recall_curves(rows: Sequence[TokenRow], title: str) -> ByteArray:
     counts = [row.segments for row in rows]
     for name, colour, marker, key in measures:
         values = [getattr(row, key) for row in rows]
-        right.plot(counts, values, color=_rgb(colour), marker=marker, markersize=4, label=name)
+        right.plot(counts, values, color=as_shares(colour), marker=marker, markersize=4, label=name)
     right.set_xlabel("mean number of segments")
     for axes in (left, right):
         axes.set_xscale("log")
@@ -105,7 +105,9 @@ def size_picture(curves: Mapping[float, Sequence[float]], title: str) -> ByteArr
         if points:
             # From dark to light as the threshold rises.
             blend = place / max(1, len(curves) - 1)
-            colour = tuple((1 - blend) * a + blend * b for a, b in zip(_rgb(BLUE), _rgb(ORANGE), strict=True))
+            colour = tuple(
+                (1 - blend) * a + blend * b for a, b in zip(as_shares(BLUE), as_shares(ORANGE), strict=True)
+            )
             axes.plot(*zip(*points, strict=True), color=colour, label=f"threshold {threshold:g}")
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("token, the largest first")
@@ -119,10 +121,6 @@ def size_picture(curves: Mapping[float, Sequence[float]], title: str) -> ByteArr
 
 def _shown(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _rgb(colour: tuple[int, int, int]) -> tuple[float, ...]:
-    return tuple(value / 255 for value in colour)
 
 
 def write_pictures(

@@ -14,7 +14,7 @@ from maskwright.methods.uncertainty.figures import curves
 from maskwright.methods.uncertainty.protocols import IOU_HEAD, PROTOCOLS, Judged
 from maskwright.metrics.ranking import risk_coverage
 from maskwright.models.uncertainty import QUALITY
-from maskwright.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION
+from maskwright.report.palette import BLUE, GREEN, ORANGE, PURPLE, SKY_BLUE, VERMILION, as_shares
 from maskwright.training.curves import new_figure, rendered
 from maskwright.types import ByteArray
 
@@ -54,7 +54,7 @@ def replacement_plots(judged: Judged) -> ByteArray:
     for axes, protocol in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         for name, (shares, means) in curves(judged, protocol).items():
             if name in _COLOURS:
-                axes.plot(shares, means, color=_shade(name), label=name)
+                axes.plot(shares, means, color=as_shares(_COLOURS[name]), label=name)
             elif name in ("oracle", "random"):
                 style = "--" if name == "oracle" else ":"
                 axes.plot(shares, means, color="grey", linestyle=style, linewidth=1, label=name)
@@ -71,7 +71,9 @@ def _risk(axes: Any, judged: Judged) -> None:  # noqa: ANN401
     for name in judged.general:
         if name in _COLOURS:
             found = risk_coverage(-judged.doubts[name], loss)
-            axes.plot(found.coverage, found.risk, color=_shade(name), label=f"{name}: {found.aurc:.3f}")
+            axes.plot(
+                found.coverage, found.risk, color=as_shares(_COLOURS[name]), label=f"{name}: {found.aurc:.3f}"
+            )
     best = risk_coverage(judged.iou, loss)
     axes.plot(best.coverage, best.risk, "--", color="grey", linewidth=1, label=f"oracle: {best.aurc:.3f}")
     axes.set_title("risk and coverage (AURC)", fontsize=10)
@@ -88,8 +90,8 @@ def _reliability(axes: Any, found: Findings) -> None:  # noqa: ANN401
         had = [part.actual for part in calibration.bins]
         sizes = [4 + 120 * part.n / calibration.n for part in calibration.bins]
         label = f"{name}: ECE {calibration.ece:.3f}"
-        axes.plot(said, had, color=_shade(name), linewidth=1, label=label)
-        axes.scatter(said, had, sizes, color=_shade(name))
+        axes.plot(said, had, color=as_shares(_COLOURS[name]), linewidth=1, label=label)
+        axes.scatter(said, had, sizes, color=as_shares(_COLOURS[name]))
     axes.set_title("reliability", fontsize=10)
     axes.set_xlabel("IoU as estimated")
     axes.set_ylabel("mean IoU as it is")
@@ -102,13 +104,9 @@ def _scatter(axes: Any, judged: Judged) -> None:  # noqa: ANN401
     axes.plot([0, 1], [0, 1], ":", color="grey", linewidth=1)
     for name, estimate in reversed(judged.estimates().items()):
         dots = np.stack([estimate, judged.iou])[:, ::step]
-        axes.scatter(*dots, s=5, alpha=0.4, color=_shade(name), label=name, linewidths=0)
+        axes.scatter(*dots, s=5, alpha=0.4, color=as_shares(_COLOURS[name]), label=name, linewidths=0)
     axes.set_title("each mask", fontsize=10)
     axes.set_xlabel("IoU as estimated")
     axes.set_ylabel("IoU as it is")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
-
-
-def _shade(name: str) -> tuple[float, ...]:
-    return tuple(value / 255 for value in _COLOURS[name])

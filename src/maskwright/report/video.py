@@ -19,7 +19,7 @@ from maskwright.methods.video.tracker import split
 from maskwright.report.evaluation_tables import TextTable
 from maskwright.report.html import Html, element, facts, page, picture, table
 from maskwright.report.overlay import draw
-from maskwright.report.palette import colour
+from maskwright.report.palette import as_shares, colour
 from maskwright.report.sheet import side_by_side
 from maskwright.training.curves import new_figure, rendered
 from maskwright.types import ByteArray
@@ -96,7 +96,7 @@ def curves(scores: Sequence[ObjectScores]) -> ByteArray:
     axes = figure.subplots()
     stems = sorted({stem for score in scores for stem in score.frames})
     for place, score in enumerate(scores):
-        shade = tuple(value / 255 for value in colour(place))
+        shade = as_shares(colour(place))
         numbers = [stems.index(stem) for stem in score.frames]
         axes.plot(numbers, score.region, color=shade, label=f"object {score.number}: J")
         axes.plot(numbers, score.contour, color=shade, linestyle="--", linewidth=1, label="F")

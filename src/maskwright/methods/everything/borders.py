@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from maskwright.compiled import compiled
 from maskwright.methods.everything.watershed import Labels
-from maskwright.types import BoolArray, ByteArray
+from maskwright.types import ByteArray
 
 Counts = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
@@ -55,14 +55,6 @@ def find_borders(labels: Labels, levels: ByteArray) -> Borders:
     lengths, sums = np.empty(most, np.int64), np.empty(most, np.int64)
     count = _find(labels, levels, keys, np.empty_like(keys), pairs, lengths, sums)
     return Borders(pairs[:count].copy(), lengths[:count].copy(), sums[:count].copy())
-
-
-def draw_borders(labels: Labels) -> BoolArray:
-    """The pixels whose right or lower neighbour has another label, (H, W) bool."""
-    lines = np.zeros(labels.shape, np.bool_)
-    lines[:, :-1] = labels[:, :-1] != labels[:, 1:]
-    lines[:-1] |= labels[:-1] != labels[1:]
-    return lines
 
 
 def new_table(most: int) -> Counts:

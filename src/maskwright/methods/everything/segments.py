@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.compiled import compiled
+from maskwright.data.outlines import Shapes, outline
 from maskwright.errors import InputError
 from maskwright.io.label_rle import encode_labels
 from maskwright.io.rle import RLE
 from maskwright.methods.everything.borders import (
     Borders,
     Counts,
-    draw_borders,
     find_borders,
 )
 from maskwright.methods.everything.merging import merge, roots
@@ -119,7 +119,7 @@ class Segments:
 
     def boundary(self) -> BoolArray:
         """The lines between segments, one pixel wide: pixels whose right or lower neighbour is of another."""
-        return draw_borders(self.labels)
+        return outline(Shapes(self.size, [self.labels]), thickness=1)
 
     def borders(self, probability: FloatArray) -> Borders:
         """Which segments touch, along how many pixels, and how strong a boundary map is there.
