@@ -128,14 +128,6 @@ def test_nothing_to_find() -> None:
     assert (scores.precision, scores.recall, scores.f1, scores.monosemanticity) == (0, 0, 0, 1)
 
 
-def test_published_labels_are_sums_that_may_collide() -> None:
-    masks = np.zeros((3, 4, 6), bool)
-    masks[0, :, :4] = masks[1, :, 2:4] = True
-    masks[2, :, 4:] = True
-    labels = tokens.published_labels(masks, (4, 6))
-    assert labels[0].tolist() == [1, 1, 3, 3, 3, 3]
-
-
 def test_token_sizes_fall_and_are_filled_up_with_zeros() -> None:
     sizes = tokens.token_sizes(np.array([10, 60, 30]), 100, most=5)
     assert sizes.tolist() == pytest.approx([0.6, 0.3, 0.1, 0, 0])

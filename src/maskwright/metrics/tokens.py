@@ -9,14 +9,13 @@ Three generations of them, each exactly as published, oddities included:
   F1, and monosemanticity, the share of segments that no known boundary runs through.
 
 Known boundaries are drawn with `data.outlines` at the resolution of measurement, 2 pixels wide for the first
-two and 3 for the last. `published_labels` makes the label map of masks that may overlap.
+two and 3 for the last.
 
 H, W size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -146,17 +145,6 @@ def token_scores(truth: BoolArray, labels: Labels) -> TokenScores:
         1 - len(crossed) / max(1, len(tokens)),
         len(tokens),
     )
-
-
-def published_labels(masks: Iterable[BoolArray], size: tuple[int, int]) -> Labels:
-    """The published label map of masks that may overlap: the sum of number times mask, from 1.
-
-    Different overlaps may have equal sums, and then have no border between them.
-    """
-    labels = np.zeros(size, np.int64)
-    for number, mask in enumerate(masks, start=1):
-        labels[mask] += number
-    return labels
 
 
 def token_sizes(areas: npt.NDArray[np.integer], pixels: int, most: int = 1024) -> FloatArray:
