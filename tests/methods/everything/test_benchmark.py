@@ -12,7 +12,6 @@ from data.miniatures import make_bsds
 from PIL import Image as PILImages
 
 from maskwright.errors import ConfigError, DatasetError, MaskwrightError
-from maskwright.methods.everything.benchmark_folder import BenchmarkFolder
 from maskwright.methods.everything.evaluate import (
     BenchmarkResult,
     Counted,
@@ -21,6 +20,7 @@ from maskwright.methods.everything.evaluate import (
     count_all,
     photos_of,
 )
+from maskwright.methods.everything.finished import FinishedPhotos
 from maskwright.methods.everything.predictions import on_256_levels, read_prediction
 
 Array = npt.NDArray[np.float64]
@@ -197,17 +197,16 @@ def test_other_datasets_are_refused(tmp_path: Path) -> None:
 
 def test_a_folder_carries_on_with_the_same_settings_only(photo: Photo, tmp_path: Path) -> None:
     maps, out = tmp_path / "maps", tmp_path / "out"
-    path = save_truth(photo, maps)
-    protocol = Protocol(suppress=False, thresholds=2)
-    counted = scored([photo], maps, protocol).photos[0]
-    folder = BenchmarkFolder(out, {"thresholds": 2}, maps)
-    assert folder.finished([photo]) == {}
-    folder.add(photo, counted)
-    again = BenchmarkFolder(out, {"thresholds": 2}, maps).finished([photo])
-    assert again[photo.name].to_json() == counted.to_json()
-    with pytest.raises(ConfigError, match="another thresholds"):
-        BenchmarkFolder(out, {"thresholds": 3}, maps)
+    path, files = save_truth(photo, maps), photo.files(maps)
+    counted = scored([photo], maps, Protocol(suppress=False, thresholds=2)).photos[0]
+    folder = FinishedPhotos(out, {"thresholds": 2})
+    assert folder.get(photo.name, files) is None
+    folder.add(photo.name, files, counted.to_json())
+    again = FinishedPhotos(out, {"thresholds": 2}).get(photo.name, files)
+    assert Counted.from_json(again).to_json() == counted.to_json()
+    with pytest.raises(ConfigError, match="thresholds: 2 -> 3"):
+        FinishedPhotos(out, {"thresholds": 3})
     # A prediction that was written again is scored again.
     path.write_bytes(path.read_bytes() + b" ")
-    assert BenchmarkFolder(out, {"thresholds": 2}, maps).finished([photo]) == {}
-    assert BenchmarkFolder(out, {"thresholds": 3}, maps, overwrite=True).finished([photo]) == {}
+    assert FinishedPhotos(out, {"thresholds": 2}).get(photo.name, files) is None
+    assert FinishedPhotos(out, {"thresholds": 3}, overwrite=True).get(photo.name, files) is None

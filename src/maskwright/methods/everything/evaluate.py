@@ -74,6 +74,11 @@ class Photo:
         """Its file's name without the ending."""
         return self.image.stem
 
+    def files(self, source: object) -> list[Path]:
+        """What its score depends on; of a folder of predictions, whatever it has of this photo."""
+        stored = [source / f"{self.name}{ending}" for ending in ENDINGS] if isinstance(source, Path) else []
+        return [self.image, self.truth, *stored]
+
 
 @dataclass(frozen=True)
 class Counted:

@@ -4,17 +4,13 @@ A photo is brought to a square, its boundary map is made there (or read, and res
 the boundary above it and the segments that it cuts out are scored (`metrics.tokens`). Known boundaries are
 drawn at the same size as published: 2 pixels wide for recall and 3 for the paper's measures; of several
 annotators' drawings all lines count.
-
-OUT/run.json             what is measured and how, so that nothing else can mix with it
-OUT/finished.jsonl       one record a finished photo
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -24,8 +20,6 @@ from maskwright.data.boundary_targets import KnownBoundaries, known_boundaries, 
 from maskwright.data.dataset import Dataset
 from maskwright.data.outlines import Size, Style, frame
 from maskwright.errors import ConfigError
-from maskwright.io.files import make_folder, read_json, shown, write_json
-from maskwright.io.records import RecordWriter, read_records
 from maskwright.methods.everything.segments import segments
 from maskwright.metrics.tokens import (
     EFFECTIVE_TOLERANCE,
@@ -37,7 +31,6 @@ from maskwright.metrics.tokens import (
 )
 from maskwright.types import BoolArray, FloatArray, Image
 
-SETTINGS, RECORDS = "run.json", "finished.jsonl"
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 11))
 RESOLUTION = 1024
 MOST_TOKENS = 1024
@@ -176,57 +169,3 @@ def size_curves(records: Sequence[Mapping[str, Any]], protocol: TokenProtocol) -
     """For each threshold the mean share of the image of a photo's largest token, its second and so on."""
     means = np.mean([record["sizes"] for record in records], axis=0)
     return {threshold: row.tolist() for threshold, row in zip(protocol.thresholds, means, strict=True)}
-
-
-@dataclass
-class TokenFolder:
-    """What is finished in a folder; made again with the same settings, it carries on.
-
-    Args:
-        folder: made if it is not there.
-        source: what made the boundary maps, exactly.
-        protocol: how they are measured.
-        overwrite: forget what an earlier run finished.
-
-    Raises:
-        ConfigError: the folder holds photos measured in another way.
-        FileError: the folder cannot be made or read.
-    """
-
-    folder: Path
-    source: str
-    protocol: TokenProtocol
-    overwrite: bool = False
-    finished: dict[tuple[str, int], dict[str, Any]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        make_folder(self.folder)
-        if self.overwrite:
-            (self.folder / RECORDS).unlink(missing_ok=True)
-        records = read_records(self.folder / RECORDS)
-        self.finished = {(record["data"], record["item"]): record for record in records}
-        protocol = asdict(self.protocol) | {"thresholds": list(self.protocol.thresholds)}
-        mine = {"source": self.source, "protocol": protocol}
-        path = self.folder / SETTINGS
-        if self.finished and path.exists() and read_json(path) != mine:
-            raise ConfigError(
-                f"{shown(self.folder)} holds photos measured with another model, other maps or settings. "
-                "Choose another folder, or --overwrite to start anew."
-            )
-        write_json(path, mine)
-
-    def get(self, data: str, index: int, files: Iterable[Path]) -> dict[str, Any] | None:
-        """What was measured of an item, unless one of its files has changed since."""
-        record = self.finished.get((data, index))
-        return record if record is not None and record["files"] == _stamp(files) else None
-
-    def add(self, data: str, index: int, files: Iterable[Path], measured: Mapping[str, Any]) -> None:
-        """Note that an item is finished."""
-        with RecordWriter(self.folder / RECORDS) as records:
-            records.append({"data": data, "item": index, "files": _stamp(files), **measured})
-
-
-def _stamp(files: Iterable[Path]) -> list[list[int]]:
-    """Changes when a file is written again."""
-    stats = [path.stat() for path in files if path.exists()]
-    return [[status.st_size, status.st_mtime_ns] for status in stats]
