@@ -16,7 +16,7 @@ from maskwright.errors import ConfigError, DatasetError, MaskwrightError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from maskwright.methods.everything.evaluate import Counted, Photo, Protocol, Source
+    from maskwright.methods.everything.evaluate import Counted, KnownPhoto, Protocol, Source
     from maskwright.models.boundary_detector import BoundaryDetector
 
 PROG = "maskwright evaluate boundaries"
@@ -110,7 +110,7 @@ def _told(protocol: Protocol) -> str:
 def _count(
     options: EvaluateBoundaries,
     session: Session,
-    photos: Sequence[Photo],
+    photos: Sequence[KnownPhoto],
     source: BoundaryDetector | Path,
     protocol: Protocol,
 ) -> list[Counted]:

@@ -7,7 +7,7 @@ al., PAMI 2004. Sums over images, not means of their scores: images with more bo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -105,7 +105,7 @@ def thinned(probability: FloatArray | Doubles, thresholds: Doubles) -> Iterator[
 
 
 def count_boundaries(
-    lines: Sequence[BoolArray],
+    lines: Iterable[BoolArray],
     targets: Sequence[BoolArray],
     thresholds: Doubles,
     *,
@@ -114,7 +114,7 @@ def count_boundaries(
     """Match one image's lines at each threshold with every annotator's boundary.
 
     Args:
-        lines: (H, W) bool, one a threshold: what `thinned` gives.
+        lines: (H, W) bool, one a threshold: what `thinned` gives, of which only the pixels are kept.
         targets: (H, W) bool, one an annotator.
         thresholds: as many as lines, rising.
         max_dist: the largest distance of a match as a share of the diagonal.
@@ -126,18 +126,20 @@ def count_boundaries(
         raise InputError(f"the largest distance must be a share of the diagonal in (0, 1), not {max_dist}.")
     if not targets:
         raise InputError("boundaries need at least one annotator to be compared with.")
-    assert len(lines) == len(thresholds), (len(lines), len(thresholds))
-    for mask in (*lines, *targets):
+    for target in targets:
+        check_shape("boundary", target, targets[0].shape)
+    places = []
+    for mask in lines:
         check_shape("boundary", mask, targets[0].shape)
-    places = [np.flatnonzero(mask) for mask in lines]
+        places.append(np.flatnonzero(mask))
+    count = len(places)
+    assert count == len(thresholds), (count, len(thresholds))
     # From few lines to many: pixels are then mostly added, which costs less than to take them out.
-    order = range(len(lines))[::-1]
-    gone = [
-        np.setdiff1d(places[k + 1], places[k], True) if k + 1 < len(lines) else places[k][:0] for k in order
-    ]
-    come = [np.setdiff1d(places[k], places[k + 1], True) if k + 1 < len(lines) else places[k] for k in order]
+    order = range(count)[::-1]
+    gone = [np.setdiff1d(places[k + 1], places[k], True) if k + 1 < count else places[k][:0] for k in order]
+    come = [np.setdiff1d(places[k], places[k + 1], True) if k + 1 < count else places[k] for k in order]
     hit = [np.zeros(len(place), np.bool_) for place in places]
-    recalled = np.zeros(len(lines), np.int64)
+    recalled = np.zeros(count, np.int64)
     radius = max_dist * math.hypot(*targets[0].shape)
     for target in targets:
         matching = Matching(target, radius)
@@ -147,7 +149,7 @@ def count_boundaries(
             matched = matching.matched(numbers[k])
             hit[k] |= matched
             recalled[k] += matched.sum()
-    true = np.full(len(lines), sum(int(target.sum()) for target in targets), np.int64)
+    true = np.full(count, sum(int(target.sum()) for target in targets), np.int64)
     predicted = np.array([len(place) for place in places], np.int64)
     return BoundaryCounts(thresholds, recalled, true, np.array([found.sum() for found in hit]), predicted)
 

@@ -15,7 +15,7 @@ from maskwright.errors import ConfigError, DatasetError, MaskwrightError
 from maskwright.methods.everything.evaluate import (
     BenchmarkResult,
     Counted,
-    Photo,
+    KnownPhoto,
     Protocol,
     count_all,
     photos_of,
@@ -26,7 +26,7 @@ from maskwright.methods.everything.predictions import on_256_levels, read_predic
 Array = npt.NDArray[np.float64]
 
 
-def scored(photos: list[Photo], folder: Path, protocol: Protocol) -> BenchmarkResult:
+def scored(photos: list[KnownPhoto], folder: Path, protocol: Protocol) -> BenchmarkResult:
     found = dict(count_all(photos, folder, protocol))
     for counted in found.values():
         assert isinstance(counted, Counted), counted
@@ -39,7 +39,7 @@ def scored(photos: list[Photo], folder: Path, protocol: Protocol) -> BenchmarkRe
 def test_figures_equal_those_of_the_matlab_code(data_root: Path, form: str, tests: list[str]) -> None:
     root = data_root / "BSDS500/expected/mini"
     names = sorted(path.stem for path in (root / "groundTruth").iterdir())
-    photos = [Photo(root / f"images/{name}.jpg", root / f"groundTruth/{name}.mat") for name in names]
+    photos = [KnownPhoto(root / f"images/{name}.jpg", root / f"groundTruth/{name}.mat") for name in names]
     result = scored(photos, root / form, Protocol(suppress=False, thresholds=5))
     for name in tests:
         check_boundaries(result, root / name)
@@ -78,11 +78,11 @@ def check_regions(result: BenchmarkResult, folder: Path) -> None:
 
 
 @pytest.fixture
-def photo(tmp_path: Path) -> Photo:
+def photo(tmp_path: Path) -> KnownPhoto:
     return photos_of(f"bsds500:{make_bsds(tmp_path / 'bsds')}?split=test")[0]
 
 
-def save_truth(photo: Photo, folder: Path, depth: type[np.unsignedinteger] = np.uint8) -> Path:
+def save_truth(photo: KnownPhoto, folder: Path, depth: type[np.unsignedinteger] = np.uint8) -> Path:
     """The first annotator's boundary as a prediction."""
     cells = scipy.io.loadmat(photo.truth)["groundTruth"].ravel()
     folder.mkdir(exist_ok=True)
@@ -99,7 +99,7 @@ def test_photos_are_counted_once_whoever_drew_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 def test_what_an_annotator_drew_is_precise(
-    photo: Photo, tmp_path: Path, depth: type[np.unsignedinteger]
+    photo: KnownPhoto, tmp_path: Path, depth: type[np.unsignedinteger]
 ) -> None:
     save_truth(photo, tmp_path / "maps", depth)
     result = scored([photo], tmp_path / "maps", Protocol(suppress=False, thresholds=3))
@@ -108,7 +108,7 @@ def test_what_an_annotator_drew_is_precise(
     assert result.to_json()["n"] == 1
 
 
-def test_an_empty_map_scores_nothing_and_is_one_region(photo: Photo, tmp_path: Path) -> None:
+def test_an_empty_map_scores_nothing_and_is_one_region(photo: KnownPhoto, tmp_path: Path) -> None:
     path = save_truth(photo, tmp_path / "maps")
     PILImages.fromarray(np.asarray(PILImages.open(path)) * np.uint8(0)).save(path)
     result = scored([photo], tmp_path / "maps", Protocol(suppress=True, thresholds=3))
@@ -116,7 +116,7 @@ def test_an_empty_map_scores_nothing_and_is_one_region(photo: Photo, tmp_path: P
     assert 0 < result.regions.covering.ods < 1
 
 
-def test_a_detector_is_scored_as_its_stored_maps_are(photo: Photo, tmp_path: Path) -> None:
+def test_a_detector_is_scored_as_its_stored_maps_are(photo: KnownPhoto, tmp_path: Path) -> None:
     height, width = np.asarray(PILImages.open(photo.image)).shape[:2]
     values = np.random.default_rng(0).random((height, width), np.float32)
     (tmp_path / "maps").mkdir()
@@ -143,7 +143,7 @@ def test_processes_count_the_same(tmp_path: Path) -> None:
     assert counted.to_json() == one.photos[1].to_json()
 
 
-def test_bad_predictions_are_named(photo: Photo, tmp_path: Path) -> None:
+def test_bad_predictions_are_named(photo: KnownPhoto, tmp_path: Path) -> None:
     maps = tmp_path / "maps"
     path = save_truth(photo, maps)
 
@@ -195,7 +195,7 @@ def test_other_datasets_are_refused(tmp_path: Path) -> None:
         photos_of(f"pairs:{tmp_path}")
 
 
-def test_a_folder_carries_on_with_the_same_settings_only(photo: Photo, tmp_path: Path) -> None:
+def test_a_folder_carries_on_with_the_same_settings_only(photo: KnownPhoto, tmp_path: Path) -> None:
     maps, out = tmp_path / "maps", tmp_path / "out"
     path, files = save_truth(photo, maps), photo.files(maps)
     counted = scored([photo], maps, Protocol(suppress=False, thresholds=2)).photos[0]

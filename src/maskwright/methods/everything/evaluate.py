@@ -58,7 +58,7 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Photo:
+class KnownPhoto:
     """A photo whose boundaries are known.
 
     Args:
@@ -112,7 +112,7 @@ Source = Detector | Path
 """Where predictions come from: a detector, or their folder."""
 
 
-def photos_of(spec: str, limit: int | None = None) -> list[Photo]:
+def photos_of(spec: str, limit: int | None = None) -> list[KnownPhoto]:
     """The photos of a BSDS500 folder, each once, or at most `limit` of them, spread evenly.
 
     Raises:
@@ -121,12 +121,12 @@ def photos_of(spec: str, limit: int | None = None) -> list[Photo]:
     dataset = open_dataset(spec)
     if parse_spec(spec)[0] != KIND:
         raise DatasetError(f"boundaries are scored against people's drawings: {KIND}:FOLDER, not {spec}.")
-    found = [Photo(dataset.image_path(k), dataset.mask_path(k)) for k in range(len(dataset))]
+    found = [KnownPhoto(dataset.image_path(k), dataset.mask_path(k)) for k in range(len(dataset))]
     photos = list(dict.fromkeys(found))
     return [photos[k] for k in spread(len(photos), limit)]
 
 
-def count(photo: Photo, prediction: Prediction, protocol: Protocol) -> Counted:
+def count(photo: KnownPhoto, prediction: Prediction, protocol: Protocol) -> Counted:
     """Score the prediction of one photo.
 
     Raises:
@@ -141,17 +141,16 @@ def count(photo: Photo, prediction: Prediction, protocol: Protocol) -> Counted:
             f"but the photo {width}×{height}; bring it to the photo's size."
         )
     levels = prediction.levels(protocol.thresholds)
-    lines = list(prediction.lines(levels))
     return Counted(
         photo.name,
-        count_boundaries(lines, boundaries, levels, max_dist=protocol.max_dist),
+        count_boundaries(prediction.lines(levels), boundaries, levels, max_dist=protocol.max_dist),
         count_regions(prediction.partitions(levels), partitions, levels),
     )
 
 
 def count_all(
-    photos: Iterable[Photo], source: Source, protocol: Protocol, workers: int = 1
-) -> Iterator[tuple[Photo, Counted | MaskwrightError]]:
+    photos: Iterable[KnownPhoto], source: Source, protocol: Protocol, workers: int = 1
+) -> Iterator[tuple[KnownPhoto, Counted | MaskwrightError]]:
     """Score photos, on several processes if asked; a detector always runs in this one.
 
     Yields:
@@ -167,11 +166,11 @@ def count_all(
         yield from _on_processes(jobs, workers)
 
 
-Job = tuple[Photo, Path | FloatArray, Protocol]
+Job = tuple[KnownPhoto, Path | FloatArray, Protocol]
 """A photo, and the file of its prediction or its boundary map."""
 
 
-def _job(photo: Photo, source: Source, protocol: Protocol) -> Job | MaskwrightError:
+def _job(photo: KnownPhoto, source: Source, protocol: Protocol) -> Job | MaskwrightError:
     if isinstance(source, Path):
         return photo, source, protocol
     try:
@@ -180,7 +179,7 @@ def _job(photo: Photo, source: Source, protocol: Protocol) -> Job | MaskwrightEr
         return error
 
 
-def _work(photo: Photo, given: Path | FloatArray, protocol: Protocol) -> Counted | MaskwrightError:
+def _work(photo: KnownPhoto, given: Path | FloatArray, protocol: Protocol) -> Counted | MaskwrightError:
     try:
         if isinstance(given, Path):
             prediction = read_prediction(find_prediction(given, photo), protocol.suppress)
@@ -209,11 +208,11 @@ def _end_with_parent() -> None:
 
 
 def _on_processes(
-    jobs: Iterator[tuple[Photo, Job | MaskwrightError]], workers: int
-) -> Iterator[tuple[Photo, Counted | MaskwrightError]]:
+    jobs: Iterator[tuple[KnownPhoto, Job | MaskwrightError]], workers: int
+) -> Iterator[tuple[KnownPhoto, Counted | MaskwrightError]]:
     # Spawned, not forked: a copy of this process would share its threads' locks and its GPU.
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin)
-    running: dict[Future[Counted | MaskwrightError], Photo] = {}
+    running: dict[Future[Counted | MaskwrightError], KnownPhoto] = {}
     try:
         while True:
             for photo, job in islice(jobs, AHEAD * workers - len(running)):
@@ -234,7 +233,7 @@ def _on_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def find_prediction(folder: Path, photo: Photo) -> Path:
+def find_prediction(folder: Path, photo: KnownPhoto) -> Path:
     """The file of a photo's prediction: its name with another ending.
 
     Raises:
