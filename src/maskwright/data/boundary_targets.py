@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image as PILImages
 
 from maskwright.data.dataset import Contours, Dataset, SampleError
+from maskwright.data.files import Pair, check_same_size
 from maskwright.data.outlines import Shapes, Size, Style, frame, outline, thicken
 from maskwright.data.thin_lines import thin_lines
 from maskwright.errors import MaskError
@@ -130,9 +131,7 @@ def known_boundaries(dataset: Dataset, index: int) -> KnownBoundaries:
         return KnownBoundaries(read_image(dataset.image_path(index)), source, drawn, None)
     shapes = dataset.shapes(index)
     image = shapes.image or read_image(dataset.image_path(index))
-    if shapes.size != image.size:
-        sizes = f"{shapes.size[1]}×{shapes.size[0]} pixels, and it has {image.size[1]}×{image.size[0]}"
-        raise SampleError("size_mismatch", source, f"its masks of {image.source} are for {sizes}")
+    check_same_size(Pair(dataset.image_path(index), source), image, shapes.size)
     return KnownBoundaries(image, source, None, replace(shapes, parts=tuple(shapes.parts)))
 
 
