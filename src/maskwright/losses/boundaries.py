@@ -62,15 +62,16 @@ def boundary_loss(
     assert logits_B1hw.ndim == 4 and logits_B1hw.shape[1] == 1, logits_B1hw.shape  # noqa: PT018
     assert fraction_BHW.shape == ignore_BHW.shape, (fraction_BHW.shape, ignore_BHW.shape)
     logits_BHW = enlarge(logits_B1hw, (fraction_BHW.shape[-2], fraction_BHW.shape[-1]))
-    target_BHW, weights_BHW = _targets(fraction_BHW.to(logits_BHW.dtype), ~ignore_BHW, kind, eta, lambda_)
+    counted_BHW = ~ignore_BHW
+    if kind == "consensus":
+        counted_BHW &= (fraction_BHW <= 0) | (fraction_BHW > eta)
+    target_BHW, weights_BHW = _targets(fraction_BHW.to(logits_BHW.dtype), counted_BHW, kind, eta, lambda_)
     pixels_BHW = masks.bce_map(logits_BHW, target_BHW) * weights_BHW
     if kind == "bce":
         loss_B = pixels_BHW.mean(dim=(1, 2))
     else:
-        count_B = _counted(fraction_BHW, ~ignore_BHW, kind, eta).sum(dim=(1, 2))
-        loss_B = pixels_BHW.sum(dim=(1, 2)) / count_B.clamp_min(1)
+        loss_B = pixels_BHW.sum(dim=(1, 2)) / counted_BHW.sum(dim=(1, 2)).clamp_min(1)
     if dice:
-        counted_BHW = _counted(fraction_BHW, ~ignore_BHW, kind, eta)
         loss_B = loss_B + dice * masks.dice(logits_BHW, target_BHW, counted_BHW)
     return loss_B
 
@@ -83,18 +84,11 @@ def enlarge(logits_B1hw: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(wide, size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def _counted(fraction_BHW: Tensor, known_BHW: Tensor, kind: BoundaryLoss, eta: float) -> Tensor:
-    """The pixels that are learned from, bool."""
-    if kind == "consensus":
-        return known_BHW & ((fraction_BHW <= 0) | (fraction_BHW > eta))
-    return known_BHW
-
-
 def _targets(
-    fraction_BHW: Tensor, known_BHW: Tensor, kind: BoundaryLoss, eta: float, lambda_: float
+    fraction_BHW: Tensor, counted_BHW: Tensor, kind: BoundaryLoss, eta: float, lambda_: float
 ) -> tuple[Tensor, Tensor]:
-    """What each pixel should be, and what it weighs."""
-    counted_BHW = _counted(fraction_BHW, known_BHW, kind, eta).to(fraction_BHW.dtype)
+    """What each pixel should be, and what it weighs; nothing where it does not count."""
+    counted_BHW = counted_BHW.to(fraction_BHW.dtype)
     if kind == "soft":
         return fraction_BHW, counted_BHW
     target_BHW = (fraction_BHW > (eta if kind == "consensus" else 0)).to(fraction_BHW.dtype)
