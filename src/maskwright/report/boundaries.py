@@ -17,7 +17,7 @@ from maskwright.io.images import write_png
 from maskwright.methods.everything.evaluate import BenchmarkResult
 from maskwright.report.evaluation_tables import TextTable
 from maskwright.report.html import Html, element, facts, page, picture, table
-from maskwright.report.palette import BLUE, GREEN, ORANGE, VERMILION
+from maskwright.report.palette import BLUE, GREEN, ORANGE, VERMILION, as_shares
 from maskwright.training.curves import new_figure, rendered
 from maskwright.types import ByteArray
 
@@ -117,8 +117,8 @@ def precision_curve(result: BenchmarkResult, title: str) -> ByteArray:
         axes.annotate(f"{f:.1f}", (1.005, f / (2 - f)), fontsize=7, color="0.5", annotation_clip=False)
     lines, best = result.boundaries, result.boundaries.ods
     label = f"{title}: F {best.f:.3f}"
-    axes.plot(lines.recall, lines.precision, color=_shade(BLUE), marker=".", markersize=3, label=label)
-    axes.plot([best.recall], [best.precision], color=_shade(VERMILION), marker="o")
+    axes.plot(lines.recall, lines.precision, color=as_shares(BLUE), marker=".", markersize=3, label=label)
+    axes.plot([best.recall], [best.precision], color=as_shares(VERMILION), marker="o")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="recall", ylabel="precision", aspect="equal")
     axes.legend(fontsize=8, loc="lower left")
     return rendered(figure)
@@ -134,20 +134,16 @@ def level_curves(result: BenchmarkResult) -> ByteArray:
         (regions.coverings, "covering", VERMILION),
         (regions.rands, "Rand index", GREEN),
     ):
-        shares.plot(lines.thresholds, values, color=_shade(colour), label=name)
+        shares.plot(lines.thresholds, values, color=as_shares(colour), label=name)
     shares.set_ylim(0, 1.02)
     shares.legend(fontsize=8)
-    bits.plot(regions.levels, regions.informations, color=_shade(ORANGE))
+    bits.plot(regions.levels, regions.informations, color=as_shares(ORANGE))
     bits.set_ylabel("variation of information, bits")
     bits.set_ylim(bottom=0)
     for axes in (shares, bits):
         axes.set_xlabel("threshold")
         axes.grid(alpha=0.3)
     return rendered(figure)
-
-
-def _shade(colour: tuple[int, int, int]) -> tuple[float, ...]:
-    return tuple(value / 255 for value in colour)
 
 
 def _table(content: TextTable) -> Html:
