@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image as PILImages
 from rich.console import Console
 from rich.table import Table
-from timing import seconds
+from timing import turn_about
 from transformers.models.segformer.image_processing_pil_segformer import SegformerImageProcessorPil
 
 from maskwright.io.images import read_image
@@ -61,17 +61,6 @@ def theirs(model: SegFormer, photo: ByteArray, side: int) -> Callable[[], FloatA
     return run
 
 
-def fastest(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """CPU seconds of the fastest run of each, turn about."""
-    for run in runs.values():
-        run()
-    times = {name: [seconds(run)] for name, run in runs.items()}
-    for _ in range(repeats - 1):
-        for name, run in runs.items():
-            times[name].append(seconds(run))
-    return {name: min(values) for name, values in times.items()}
-
-
 def main() -> None:
     """Measure, and print a table of ratios."""
     parser = argparse.ArgumentParser(
@@ -93,15 +82,15 @@ def main() -> None:
         x_B3HW = normalise(torch.from_numpy(square[None]))
         published = theirs(model, photo, given.resolution)
         with torch.no_grad():
-            times = fastest(
-                {
-                    "theirs": published,
-                    "ours": lambda: detector(photo),  # noqa: B023
-                    "their forward": lambda: model.net(x_B3HW),  # noqa: B023
-                    "our forward": lambda: model(x_B3HW),  # noqa: B023
-                },
-                given.repeats,
-            )
+            runs: dict[str, Callable[[], object]] = {
+                "theirs": published,
+                "ours": lambda: detector(photo),  # noqa: B023
+                "their forward": lambda: model.net(x_B3HW),  # noqa: B023
+                "our forward": lambda: model(x_B3HW),  # noqa: B023
+            }
+            for run in runs.values():
+                run()
+            times = turn_about(runs, given.repeats)
         cells = [f"{times[name]:.2f} s" for name in ("theirs", "ours", "their forward", "our forward")]
         ratios = [
             f"{times[one] / times[two]:.2f}"

@@ -28,7 +28,7 @@ import skimage.segmentation
 from pycocotools import mask as coco
 from rich.console import Console
 from rich.table import Table
-from timing import seconds
+from timing import seconds, turn_about
 
 from maskwright.io.images import read_image
 from maskwright.io.rle import RLE
@@ -82,12 +82,6 @@ def disagreement(labels: Labels, others: Labels) -> float:
     best = np.zeros(labels.max() + 1, np.int64)
     np.maximum.at(best, pairs[0], counts)
     return float(1 - best.sum() / labels.size)
-
-
-def turn_about(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """CPU seconds of each, the least of some rounds."""
-    rounds = [{name: seconds(run) for name, run in runs.items()} for _ in range(repeats)]
-    return {name: min(times[name] for times in rounds) for name in runs}
 
 
 def compare_watersheds(table: Table, probability: FloatArray, threshold: float, repeats: int) -> None:
