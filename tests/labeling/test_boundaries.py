@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.contour_sets import photo
+from labeling.toy import content
 from PIL import Image as PILImage
 from tiny import save_tiny_boundary
 
@@ -53,11 +54,6 @@ def run(out: Path, model: Path, *data: Path | str, more: tuple[str, ...] = ()) -
     given = [part for spec in data for part in ("--data", str(spec))]
     options = ("--model", str(model), "--out", str(out), "--device", "cpu", "--shard-images", "2", "--quiet")
     return main(["label", "boundaries", *given, *options, *more])
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def records(folder: Path) -> list[ContourRecord]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.contour_sets import photo
+from labeling.toy import content
 from PIL import Image as PILImage
 from tiny import save_tiny_boundary
 
@@ -42,11 +43,6 @@ def given(tmp_path: Path) -> list[str]:
     model = save_tiny_boundary(tmp_path / "start.safetensors", resolution=64)
     data = ["--data", str(tmp_path / "photos"), "--data", f"labels:{tmp_path / 'data'}"]
     return [*data, "--model", str(model), "--out", str(tmp_path / "out"), "--device", "cpu", "--quiet"]
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_each_generation_adds_a_label_and_a_longer_chain_goes_on(given: list[str], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from data.contour_sets import MODEL, column, entry, photo, row, write
 from hypothesis import given
 from hypothesis import strategies as st
+from labeling.toy import content
 
 from maskwright.cli.main import main
 from maskwright.data.dsa import DSA
@@ -40,11 +41,6 @@ def sets(tmp_path: Path) -> tuple[Path, Path]:
 
 def merge(out: Path, *given: str | Path, more: tuple[str, ...] = ()) -> int:
     return main(["label", "merge-boundaries", *map(str, given), "--out", str(out), "--quiet", *more])
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def test_labels_of_shared_photos_come_together(sets: tuple[Path, Path], tmp_path: Path) -> None:

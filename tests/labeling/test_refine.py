@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from labeling.toy import content
 from methods.refine.scene import save_altered
 from PIL import Image as PILImage
 from tiny import save_tiny_model
@@ -66,11 +67,6 @@ def refine(folder: Path, model: Path, refiner: Path | str, *more: str) -> int:
     return main(["label", "refine", str(folder), *given, *more])
 
 
-def bytes_below(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
 def masks_of(folder: Path) -> list[MaskRow]:
     return [row for shard in (0, 1) for row in read_masks(folder / f"masks/{shard:05d}.parquet")]
 
@@ -110,16 +106,16 @@ def test_again_does_nothing_and_after_an_interruption_the_bytes_are_the_same(
 ) -> None:
     cut = shutil.copytree(folder, tmp_path / "cut")
     assert refine(folder, model, refiner) == 0
-    whole = bytes_below(folder)
+    whole = content(folder)
     assert refine(folder, model, refiner) == 0
-    assert bytes_below(folder) == whole
+    assert content(folder) == whole
     assert refine(cut, model, refiner) == 0
     # As after a kill between the second shard's file and its line in the ledger.
     ledger = cut / "refined_ledger.jsonl"
     ledger.write_bytes(ledger.read_bytes().splitlines(keepends=True)[0])
     (cut / "refined/00001.parquet").write_bytes(b"half a file")
     assert refine(cut, model, refiner) == 0
-    assert bytes_below(cut) == whole
+    assert content(cut) == whole
 
 
 def test_masks_that_were_made_anew_are_refined_anew(folder: Path, model: Path, refiner: Path) -> None:
@@ -195,14 +191,14 @@ def test_photos_that_were_touched_or_have_moved_are_refined_and_others_are_not(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert refine(folder, model, refiner) == 0
-    whole = bytes_below(folder)
+    whole = content(folder)
     copies = shutil.copytree(labelled / "photos", tmp_path / "photos", copy_function=shutil.copyfile)
     moved = (labelled / "photos").rename(labelled / "gone")
     try:
         assert refine(folder, model, refiner, "--overwrite") == 1
         assert "does not exist" in capsys.readouterr().err
         assert refine(folder, model, refiner, "--retry-failed", "--images", str(copies)) == 0
-        assert bytes_below(folder) == whole
+        assert content(folder) == whole
         (copies / "a.png").write_bytes((copies / "a.png").read_bytes() + b"more")
         assert refine(folder, model, refiner, "--overwrite", "--images", str(copies)) == 1
         assert "a.png has changed since the plan was made: label it again" in capsys.readouterr().err
@@ -213,17 +209,17 @@ def test_photos_that_were_touched_or_have_moved_are_refined_and_others_are_not(
     for photo in (labelled / "photos").rglob("*.*"):
         os.utime(photo)
     assert refine(folder, model, refiner, "--overwrite") == 0
-    assert bytes_below(folder) == whole
+    assert content(folder) == whole
 
 
 def test_the_same_weights_under_another_name_go_on(
     folder: Path, model: Path, refiner: Path, tmp_path: Path
 ) -> None:
     assert refine(folder, model, refiner) == 0
-    whole = bytes_below(folder)
+    whole = content(folder)
     other = shutil.copyfile(refiner, tmp_path / "other.safetensors")
     assert refine(folder, shutil.copyfile(model, tmp_path / "same.safetensors"), other) == 0
-    assert bytes_below(folder) == whole
+    assert content(folder) == whole
 
 
 def test_an_edited_record_is_refused_with_what_to_do(
