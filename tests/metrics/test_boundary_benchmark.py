@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 from reference import boundary_benchmark as twin
 
 from maskwright.data.bsds import read_boundaries
+from maskwright.data.thinning import thin
 from maskwright.errors import InputError
 from maskwright.metrics.boundary_scores import (
     BoundaryCounts,
@@ -24,7 +25,6 @@ from maskwright.metrics.boundary_scores import (
 )
 from maskwright.metrics.matching import Matching, match
 from maskwright.metrics.suppression import suppress
-from maskwright.metrics.thinning import thin
 from maskwright.types import BoolArray, FloatArray
 
 SHAPES = st.tuples(st.integers(1, 14), st.integers(1, 14))

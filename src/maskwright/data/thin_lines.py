@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from skimage.morphology import skeletonize
 
 from maskwright.types import BoolArray
 
@@ -12,7 +11,9 @@ _MARGIN = 16
 
 
 def thin_lines(lines: BoolArray) -> BoolArray:
-    """The middle of each line, one pixel wide; (H, W) bool to the same (Zhang and Suen 1984)."""
-    padded = np.pad(lines, _MARGIN, mode="edge")
-    middle: BoolArray = np.ascontiguousarray(skeletonize(padded)[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN])
-    return middle
+    """The middle of each line, one pixel wide, up to where the picture ends; (H, W) bool to the same."""
+    # numba takes a while to import, and not every program that knows datasets thins lines.
+    from maskwright.data.thinning import thin
+
+    middle = thin(np.pad(lines, _MARGIN, mode="edge"))
+    return np.ascontiguousarray(middle[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN])

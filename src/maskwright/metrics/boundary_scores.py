@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maskwright.data.thinning import thin
 from maskwright.errors import InputError
 from maskwright.metrics.matching import Matching
-from maskwright.metrics.thinning import thin
 from maskwright.types import BoolArray, FloatArray, check_shape
 
 MAX_DIST = 0.0075

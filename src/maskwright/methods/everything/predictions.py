@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
+from maskwright.data.thinning import thin
 from maskwright.errors import ImageError, MaskError
 from maskwright.io.decode import open_image
 from maskwright.io.files import require_file, shown
@@ -24,7 +25,6 @@ from maskwright.methods.everything.hierarchy import Hierarchy
 from maskwright.metrics.boundary_scores import even_thresholds, thinned
 from maskwright.metrics.partitions import Labels
 from maskwright.metrics.suppression import suppress
-from maskwright.metrics.thinning import thin
 from maskwright.types import BoolArray, FloatArray
 
 ENDINGS = (".png", ".mat")
