@@ -138,3 +138,12 @@ def test_an_unknown_family_is_refused() -> None:
         WeightsError, match=r"x: unknown family 'yolo' of boundary models; known are segformer"
     ):
         family_class("yolo", "x")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_read_only_photo_goes_through_in_tiles() -> None:
+    image = photo(100, 130)
+    detector = BoundaryDetector(tiny_boundary())
+    expected = detector(image, tile=64)
+    image.flags.writeable = False
+    np.testing.assert_array_equal(detector(image, tile=64), expected)

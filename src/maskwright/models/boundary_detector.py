@@ -211,7 +211,8 @@ class BoundaryDetector:
     @torch.no_grad()
     def _stitched(self, pixels_HW3: ByteArray, padded: tuple[int, int], side: int) -> Tensor:
         def run(y0: int, y1: int, x0: int, x1: int) -> Tensor:
-            return self._logits(pixels_HW3[None, y0:y1, x0:x1], (y1 - y0, x1 - x0))
+            # A copy, for photos may be read-only, which torch warns about.
+            return self._logits(pixels_HW3[None, y0:y1, x0:x1].copy(), (y1 - y0, x1 - x0))
 
         debug(lambda: f"boundaries at {padded} in tiles of {side}")
         return run_tiles(run, padded, side, self.model.cell, self.model.reach)
