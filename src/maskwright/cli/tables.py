@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from maskwright.io.files import shown
+
 if TYPE_CHECKING:
     from maskwright.report.evaluation_tables import TextTable
 
@@ -29,7 +31,7 @@ def score_table(
     """
     from maskwright.models.uncertainty import DOUBTFUL, QUALITY, VALUES
 
-    def shown(name: str, value: float | str | bool | None) -> str:
+    def text(name: str, value: float | str | bool | None) -> str:
         if isinstance(value, float):
             return f"{value:.3f}" + "?" * (name == QUALITY and value < DOUBTFUL)
         if isinstance(value, str):
@@ -41,9 +43,9 @@ def score_table(
     rows: list[tuple[str, str, Sequence[str]]] = []
     for record in records:
         extra = record["extra"] | {"score": record["scores"]}
-        columns = [[shown(name, value) for value in extra.get(name, ())] for name in (*names, "score", *told)]
+        columns = [[text(name, value) for value in extra.get(name, ())] for name in (*names, "score", *told)]
         found = list(zip(_labels(record), zip(*columns, strict=True), strict=True))
-        rows += [(record["path"], *row) for row in found or [(nothing, ())]]
+        rows += [(shown(record["path"]), *row) for row in found or [(nothing, ())]]
     titles = (name.replace("_", " ") for name in told)
     table = Table("image", kind, *names.values(), "predicted IoU", *titles)
     for path, label, values in rows[:ROWS]:
