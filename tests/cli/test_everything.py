@@ -135,7 +135,8 @@ def test_a_bad_image_is_named_and_the_others_are_cut(
         (("--method", "grid", "--level", "0.3", "--half"), "--level, --half: only with --method boundary"),
         (("--level", "0.3", "--threshold", "0.3"), "either --level or --threshold"),
         (("--level", "7"), "--level"),
-        (("--resolution", "0"), "resolution must be at least 1"),
+        (("--resolution", "0"), "error: --resolution must be at least 1"),
+        (("--tile", "0"), "error: --tile must be at least 1"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(
@@ -152,3 +153,12 @@ def test_settings_that_would_do_nothing_are_refused(
         code = int(stop.code or 0)
     assert code in (1, 2)
     assert message in capsys.readouterr().err
+
+
+def test_a_name_with_a_line_break_stays_on_one_line_of_the_table(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "two\nlines.png"
+    PILImages.fromarray(photo(20, 24)).save(path)
+    assert main(["everything", str(path), "--model", str(model), "--out", str(tmp_path / "out")]) == 0
+    assert r"'two\nlines.png'" in capsys.readouterr().out

@@ -12,6 +12,7 @@ from tyro.conf import Positional
 
 from maskwright.cli.common import Common, Session, parse, run
 from maskwright.errors import ConfigError
+from maskwright.io.files import shown
 from maskwright.methods.automatic.config import AutomaticSettings
 from maskwright.methods.everything.settings import CutSettings
 
@@ -48,11 +49,9 @@ class Everything(Common):
     method: Literal["boundary", "grid"] = "boundary"
     """By the boundary map of a boundary model, or by a grid of clicks."""
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH")] = None
-    """A model's name (`maskwright models list`), a checkpoint or a hub id; by default nano-boundary, or nano
-    for the grid."""
+    """A name (`maskwright models list`), file or hub id; by default nano-boundary, or nano for the grid."""
     resolution: Annotated[int | Literal["native"] | None, tyro.conf.arg(metavar="INT|native")] = None
-    """Boundary: side of the model's input in pixels, or images as they are; by default what it was trained
-    for, which for nano-boundary is as they are, up to 800 px."""
+    """Boundary: side of the model's input in pixels, or native: images as they are. Default: the model's."""
     tile: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Boundary: run larger inputs in overlapping tiles of this side; by default 1024, beyond 2048 x 2048."""
     half: bool = False
@@ -115,7 +114,7 @@ def everything(options: Everything, session: Session) -> None:
 def _check(options: Everything) -> None:
     """Refuse settings of the other method, which would change nothing."""
     boundary = _given(options.cut) + [
-        f"--{name}" for name in ("resolution", "tile", "half") if getattr(options, name)
+        f"--{name}" for name in ("resolution", "tile", "half") if getattr(options, name) not in (None, False)
     ]
     grid = _given(options.grid) + [f"--{name}" for name in ("base",) if getattr(options, name)]
     grid += ["--heads"] if options.heads != "auto" else []
@@ -123,6 +122,9 @@ def _check(options: Everything) -> None:
     if wrong:
         other = "grid" if options.method == "boundary" else "boundary"
         raise ConfigError(f"{', '.join(wrong)}: only with --method {other}.")
+    for name, side in (("resolution", options.resolution), ("tile", options.tile)):
+        if isinstance(side, int) and side < 1:
+            raise ConfigError(f"--{name} must be at least 1.")
     if options.cut.threshold is not None and "--level" in boundary:
         raise ConfigError(
             "give either --level or --threshold: one cuts the tree, the other makes no use of it."
@@ -174,7 +176,7 @@ def _table(records: Sequence[Record]) -> Table:
     table = Table("image", "segments", *(f"{stage}, ms" for stage in stages))
     for record in records[:ROWS]:
         times = (f"{1000 * record['seconds'].get(stage, 0):.1f}" for stage in stages)
-        table.add_row(record["path"], str(len(record["masks"])), *times)
+        table.add_row(shown(record["path"]), str(len(record["masks"])), *times)
     if len(records) > ROWS:
         table.caption = f"and {len(records) - ROWS} more images"
     return table
