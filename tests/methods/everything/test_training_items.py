@@ -263,7 +263,6 @@ def test_masks_of_another_size_are_named(tmp_path: Path) -> None:
         ({"scale": (2, 1)}, "smallest, largest"),
         ({"annotators": "one", "augment": "none"}, "strong"),
         ({"style": "official"}, "augment"),
-        ({"keep_aspect": True}, "resolution"),
     ],
 )
 def test_settings_that_contradict_each_other(changes: dict[str, Any], message: str) -> None:

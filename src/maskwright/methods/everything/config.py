@@ -30,7 +30,7 @@ class BoundarySettings(TrainSettings):
     resolution: Positive | None = None
     """side to which photos are stretched, or their longest side with keep_aspect; none: as they are"""
     keep_aspect: bool = False
-    """keep the shape of photos"""
+    """with a resolution, keep the shape of photos; without one they keep it anyway"""
     thickness: Positive = 3
     """width of the outlines to learn, in pixels of the training resolution"""
     style: Literal["exact", "official", "original"] = "exact"
@@ -75,6 +75,4 @@ class BoundarySettings(TrainSettings):
             raise ValueError('annotators = "one" needs augment = "strong"')
         if self.style != "exact" and self.augment == "strong":
             raise ValueError(f'style = "{self.style}" paints the frame of the image: use another augment')
-        if self.keep_aspect and self.resolution is None:
-            raise ValueError("without a resolution photos keep their shape anyway: leave keep_aspect out")
         return self

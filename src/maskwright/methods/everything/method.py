@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+from statistics import median
 
 import torch
 
 from maskwright.data.dataset import Dataset
 from maskwright.data.mixture import Mixture, split_by_image
 from maskwright.data.registry import open_dataset
-from maskwright.errors import ConfigError
+from maskwright.errors import ConfigError, FileError
+from maskwright.io.images import read_header
 from maskwright.losses.boundaries import boundary_loss
 from maskwright.methods.base import Losses, Method, ParameterGroup, StepContext
 from maskwright.methods.everything.config import BoundarySettings
@@ -19,6 +22,8 @@ from maskwright.models.boundary import BoundaryModel, normalise
 from maskwright.models.boundary_files import save_boundary, start_model
 
 FILE = "boundary.safetensors"
+# From how often their size on photos count as enlarged, and how many are looked at.
+ENLARGED, LOOKED_AT = 2, 20
 
 
 class BoundaryTraining(Method):
@@ -47,6 +52,16 @@ class BoundaryTraining(Method):
         torch.manual_seed(settings.seed)  # a fresh classifier
         self.model = start_model(settings.model, from_scratch=settings.from_scratch)
         self.validation = None if held_out is None else Validation(held_out, settings)
+
+    def warnings(self) -> list[str]:
+        """Photos that are brought to several times their size."""
+        asked, side = self.settings.resolution, usual_side(self.training)
+        if asked is None or side is None or asked < ENLARGED * side:
+            return []
+        return [
+            f"photos have about {side} px and are enlarged to {asked}, which takes longer and adds nothing: "
+            "--resolution None takes them as they are."
+        ]
 
     def parameter_groups(self) -> list[ParameterGroup]:
         """Everything; weight decay on matrices and kernels, not on norms and biases."""
@@ -98,7 +113,7 @@ class BoundaryTraining(Method):
         """Commands that use the model."""
         return (
             f"maskwright everything PHOTO --method boundary --model {model} --out DIR",
-            f"maskwright evaluate boundaries --data KIND:FOLDER --model {model}",
+            f"maskwright evaluate tokens --data KIND:FOLDER --model {model}",
         )
 
 
@@ -110,6 +125,15 @@ def open_data(settings: BoundarySettings) -> tuple[Dataset, Dataset | None]:
     if not settings.val_share:
         return training, None
     return split_by_image(training, settings.val_share, settings.seed)
+
+
+def usual_side(dataset: Dataset) -> int | None:
+    """The median of the photos' longer sides, of some of them; None where no header of a file tells it."""
+    sides = []
+    for index in range(0, len(dataset), max(1, len(dataset) // LOOKED_AT)):
+        with suppress(FileError):  # one in a video or an archive; a damaged one is named when it is read
+            sides.append(max(read_header(dataset.image_path(index)).size))
+    return round(median(sides)) if sides else None
 
 
 def _open(specs: tuple[str, ...]) -> Dataset:
