@@ -120,7 +120,10 @@ def photos_of(spec: str, limit: int | None = None) -> list[KnownPhoto]:
     """
     dataset = open_dataset(spec)
     if parse_spec(spec)[0] != KIND:
-        raise DatasetError(f"boundaries are scored against people's drawings: {KIND}:FOLDER, not {spec}.")
+        raise DatasetError(
+            f"boundaries are scored against people's drawings: {KIND}:FOLDER, not {spec}. On any dataset: "
+            f"`maskwright evaluate tokens --data {spec}`."
+        )
     found = [KnownPhoto(dataset.image_path(k), dataset.mask_path(k)) for k in range(len(dataset))]
     photos = list(dict.fromkeys(found))
     return [photos[k] for k in spread(len(photos), limit)]
