@@ -126,8 +126,13 @@ def split_by_image(dataset: Dataset, fraction: float, seed: int = 0) -> tuple[Su
     """
     owners = _photos(dataset)
     photos = list(dict.fromkeys(owners))
-    if not 0 < fraction < 1 or len(photos) < 2:
+    if not 0 < fraction < 1:
         raise ConfigError(f"cannot split {len(photos)} photos at fraction {fraction}; it must be in (0, 1).")
+    if len(photos) < 2:
+        raise ConfigError(
+            f"cannot split {len(photos)} photos: add some, give others for validation (--val), or train "
+            "without it (--val-share 0)."
+        )
     count = min(max(1, round(fraction * len(photos))), len(photos) - 1)
     chosen = {photos[k] for k in np.random.default_rng(seed).permutation(len(photos))[:count]}
     taken = [photo in chosen for photo in owners]
