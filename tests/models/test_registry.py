@@ -172,6 +172,11 @@ def test_a_folder_that_does_not_fit_its_configuration(golden_root: Path, tmp_pat
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(WeightsError, match="no model in this folder"):
         load(tmp_path)
+    # The folder of a training run.
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "nano.safetensors").touch()
+    with pytest.raises(WeightsError, match=r"Did you mean .*nano\.safetensors"):
+        load(tmp_path)
 
 
 def test_names_are_suggested_and_paths_are_named(tmp_path: Path) -> None:

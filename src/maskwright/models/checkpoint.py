@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from maskwright.errors import InputError, WeightsError
+from maskwright.io.files import shown
 from maskwright.io.weights import Weights, read_metadata, read_model_json, read_weights
 from maskwright.models import keys
 from maskwright.models.configs import check_config, check_value
@@ -143,7 +144,10 @@ def _check_given(path: Path, found: Checkpoint, num_heads: int | None, image_siz
 def _read_folder(path: Path) -> Checkpoint:
     weights_file = next((path / name for name in FOLDER_FILES if (path / name).is_file()), None)
     if weights_file is None:
-        raise WeightsError(f"{path}: no model in this folder; expected {FOLDER_FILES[0]} (with config.json).")
+        message = f"{path}: no model in this folder; expected {FOLDER_FILES[0]} (with config.json)."
+        # What `maskwright train` exports.
+        trained = sorted(path.glob("model/*.safetensors"))
+        raise WeightsError(message + (f" Did you mean {shown(trained[0])}?" if trained else ""))
     if _is_ours(weights_file):
         return _own(weights_file, read_weights(weights_file))
     config_file = path / "config.json"
