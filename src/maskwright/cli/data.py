@@ -82,7 +82,10 @@ def list_kinds(options: Kinds, session: Session) -> None:
     """
     for name in options.kinds:
         if name not in KINDS:
-            raise DatasetError(f"there is no kind of dataset {name!r}.{suggestion(name, KINDS)}")
+            raise DatasetError(
+                f"there is no kind of dataset {name!r}.{suggestion(name, KINDS)} "
+                "`maskwright data list --brief` shows all."
+            )
     chosen = {name: KINDS[name] for name in options.kinds or KINDS}
     session.result.update({name: _as_dict(kind) for name, kind in chosen.items()})
     if options.brief:

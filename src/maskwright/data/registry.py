@@ -12,6 +12,8 @@ from maskwright.data.mixture import fold_by_group, fold_by_image
 from maskwright.data.options import Option
 from maskwright.errors import DatasetError, suggestion
 
+ALL_KINDS = "`maskwright data list --brief` shows all kinds."
+
 
 def open_dataset(spec: str) -> Dataset:
     """Open `kind:FOLDER?option=value&…`, such as `bsds500:data/BSDS500?split=val&annotator=all`.
@@ -62,11 +64,11 @@ def parse_spec(spec: str) -> tuple[str, Path, dict[str, Any]]:
     name, colon, rest = spec.partition(":")
     if not colon or not rest:
         raise DatasetError(
-            f"{spec!r} is not a dataset: write KIND:FOLDER, with KIND one of {', '.join(KINDS)}."
+            f"{spec!r} is not a dataset: write KIND:FOLDER, such as labels:photos or coco:photos. {ALL_KINDS}"
         )
     if name not in KINDS:
-        known = f"{', '.join(KINDS)}.{suggestion(name, KINDS)}"
-        raise DatasetError(f"unknown kind of dataset {name!r} in {spec!r}; known: {known}")
+        message = f"unknown kind of dataset {name!r} in {spec!r}.{suggestion(name, KINDS)} {ALL_KINDS}"
+        raise DatasetError(message)
     folder, _, query = rest.partition("?")
     values = _parse_options(name, {**KINDS[name].options, **COMMON_OPTIONS}, query)
     return name, Path(folder).expanduser(), values
