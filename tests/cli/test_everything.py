@@ -15,7 +15,12 @@ from maskwright.cli.main import main
 from maskwright.export.labels import read_labels
 from maskwright.io.masks import read_label_map
 from maskwright.io.rle import RLE
+from maskwright.methods.everything.cut import Cut, cut
 from maskwright.methods.everything.hierarchy import Hierarchy
+from maskwright.methods.everything.settings import CutSettings
+from maskwright.models.boundary_files import load_boundary
+from maskwright.report.everything import BoundaryFinder
+from maskwright.types import FloatArray
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +167,18 @@ def test_a_name_with_a_line_break_stays_on_one_line_of_the_table(
     PILImages.fromarray(photo(20, 24)).save(path)
     assert main(["everything", str(path), "--model", str(model), "--out", str(tmp_path / "out")]) == 0
     assert r"'two\nlines.png'" in capsys.readouterr().out
+    assert main(["everything", str(path), "--model", str(model), "--out", str(tmp_path / "out")]) == 0
+    assert "1 of 1 images (1 finished before)" in capsys.readouterr().out
+
+
+def test_compiling_is_no_part_of_the_first_images_time(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[CutSettings] = []
+
+    def counted(boundary: FloatArray, settings: CutSettings, seconds: dict[str, float]) -> Cut:
+        calls.append(settings)
+        return cut(boundary, settings, seconds)
+
+    monkeypatch.setattr("maskwright.report.everything.cut", counted)
+    settings = CutSettings(threshold=0.5, segments=2, min_area=3)
+    BoundaryFinder(load_boundary(model, device="cpu"), settings)
+    assert calls == [settings]

@@ -107,8 +107,10 @@ def everything(options: Everything, session: Session) -> None:
         "labels": places,
         "images": [_shown(record) for record in done],
     }
-    session.print(_table(done))
-    session.print(f"{len(done)} of {len(images)} images: {options.out}")
+    if done:
+        session.print(_table(done))
+    before = f" ({len(images) - len(pending)} finished before)" if len(pending) < len(images) else ""
+    session.print(f"{len(done)} of {len(images)} images{before}: {options.out}")
 
 
 def _check(options: Everything) -> None:
