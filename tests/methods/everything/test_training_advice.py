@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 from methods.everything.discs import make_discs
 from tiny import save_tiny_boundary
 
 from maskwright.data.registry import open_dataset
+from maskwright.errors import DatasetError
 from maskwright.methods.everything.config import BoundarySettings
 from maskwright.methods.everything.method import BoundaryTraining, usual_side
 from maskwright.recipes import read_recipe
@@ -48,3 +51,12 @@ def test_the_default_recipe_takes_photos_as_they_are_if_asked() -> None:
 def test_the_next_command_measures_on_any_dataset(settings: BoundarySettings) -> None:
     _, measure = BoundaryTraining(settings).next_steps(Path("m.safetensors"))
     assert measure == "maskwright evaluate tokens --data KIND:FOLDER --model m.safetensors"
+
+
+def test_validation_photos_without_an_outline_are_refused(settings: BoundarySettings, tmp_path: Path) -> None:
+    root = make_discs(tmp_path, 3)
+    for path in (root / "labels").iterdir():
+        cv2.imwrite(str(path), np.zeros_like(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
+    changed = settings.model_copy(update={"val": (f"labels:{root}",), "resolution": None})
+    with pytest.raises(DatasetError, match=r"no outline in any of the 3 validation photos.*--val"):
+        BoundaryTraining(changed).evaluate()

@@ -9,6 +9,7 @@ from maskwright.data.boundary_targets import resize_lines, target_size
 from maskwright.data.dataset import Dataset
 from maskwright.data.outlines import outline
 from maskwright.data.thin_lines import thin_lines
+from maskwright.errors import DatasetError
 from maskwright.io.images import read_image
 from maskwright.methods.everything.config import BoundarySettings
 from maskwright.metrics.boundary_scores import (
@@ -47,10 +48,19 @@ class Validation:
 
         Raises:
             FileError: a photo cannot be used.
+            DatasetError: no photo has a boundary, so that every model would score 0.
         """
         settings = self.settings
         detector = BoundaryDetector(model, resolution=settings.resolution, keep_aspect=settings.keep_aspect)
         scores = BoundaryScores([self._count(detector, index) for index in self.chosen])
+        if not any(lines.any() for targets in self._targets.values() for lines in targets):
+            held_out = (
+                f"{len(self.chosen)} validation photos, such as {self.dataset.image_path(self.chosen[0])}"
+            )
+            raise DatasetError(
+                f"there is no outline in any of the {held_out}: see what `maskwright data check` says of the "
+                "data; give others for validation (--val), or train without it (--val-share 0)."
+            )
         return {"ods": scores.ods.f, "ois": scores.ois.f, "ap": scores.ap}
 
     def _count(self, detector: BoundaryDetector, index: int) -> BoundaryCounts:
