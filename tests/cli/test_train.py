@@ -114,6 +114,20 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--data KIND:FOLDER" in failure(capsys, "finetune", "--out", str(tmp_path / "out"))
 
 
+def test_a_list_given_twice_is_refused_for_the_last_would_replace_the_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in (("--data", "labels:a", "--data", "labels:b"), ("--data=labels:a", "--data", "labels:b")):
+        assert "--data is given twice: name all after one" in failure(capsys, "boundary", *words)
+    both = printed(capsys, "boundary", "--data", "labels:a", "labels:b", "--val", "labels:c")
+    assert both["data"] == ["labels:a", "labels:b"]
+
+
+def test_a_value_out_of_range_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "steps: Input should be greater than 0" in failure(capsys, "boundary", "--steps", "0")
+    assert "error: scale is (smallest, largest)" in failure(capsys, "boundary", "--scale", "2", "1")
+
+
 def test_lengths_replace_each_other() -> None:
     assert merge_settings({"epochs": 2, "a": 1}, {"steps": 3}) == {"steps": 3, "a": 1}
     assert merge_settings({"steps": 3}, {"epochs": 2}) == {"epochs": 2}

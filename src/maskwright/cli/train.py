@@ -17,6 +17,8 @@ from maskwright.errors import ConfigError, MaskwrightError
 from maskwright.recipes import Recipe, merge_settings, read_recipe, recipe_names
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from maskwright.methods.base import Method
     from maskwright.methods.settings import TrainSettings
     from maskwright.training.loop import Outcome
@@ -83,6 +85,7 @@ def parse(recipe: Recipe, argv: list[str]) -> tuple[Options, TrainSettings]:
     from maskwright.methods.registry import settings_class
 
     kind = settings_class(recipe.method, recipe.source)
+    _refuse_replaced(kind, argv)
     # A length given by flag replaces the recipe's, whichever of the two it was in.
     lengths = {name: 1 for name in ("steps", "epochs") if _given(f"--{name}", argv)}
     base = merge_settings(recipe.values, lengths)
@@ -104,8 +107,7 @@ def parse(recipe: Recipe, argv: list[str]) -> tuple[Options, TrainSettings]:
             config=(tyro.conf.FlagCreatePairsOff,),
         )
     except ValidationError as error:
-        messages = (detail["msg"].removeprefix("Value error, ") for detail in error.errors())
-        raise ConfigError("; ".join(messages)) from error
+        raise ConfigError("; ".join(map(_told, error.errors()))) from error
     values = parsed.settings.model_dump(mode="json")
     # Once more through the strict door, for one wording of all mistakes.
     return parsed.options, build_settings(kind, values, f"{PROG} {recipe.name}")
@@ -140,6 +142,20 @@ def _config_file(argv: list[str]) -> Path | None:
 
 def _given(flag: str, argv: list[str]) -> bool:
     return any(word == flag or word.startswith(f"{flag}=") for word in argv)
+
+
+def _told(detail: ErrorDetails) -> str:
+    """What is wrong, after the name of the setting where it is one alone."""
+    where = ".".join(map(str, detail["loc"]))
+    return f"{where}: " * bool(where) + detail["msg"].removeprefix("Value error, ")
+
+
+def _refuse_replaced(kind: type[TrainSettings], argv: list[str]) -> None:
+    """Refuse lists that are given twice, of which the parser would take the last alone."""
+    for name, info in kind.model_fields.items():
+        flag = f"--{name.replace('_', '-')}"
+        if info.annotation == tuple[str, ...] and sum(_given(flag, [word]) for word in argv) > 1:
+            raise ConfigError(f"{flag} is given twice: name all after one, as in {flag} FIRST SECOND.")
 
 
 def _train(recipe: Recipe, options: Options, settings: TrainSettings) -> int:
