@@ -159,8 +159,8 @@ def start_model(
     if source in ARCHITECTURES:
         if not from_scratch:
             raise InputError(
-                f"{source} is an architecture without weights: start from scratch, or from a model such as "
-                f"nvidia/{source}-finetuned-ade-512-512."
+                f"{source} is an architecture without weights: start from scratch (--from-scratch), or "
+                f"from a model such as nvidia/{source}-finetuned-ade-512-512."
             )
         return _from_config(*ARCHITECTURES[source], source)
     checkpoint = _read_start(name_or_path, offline=offline)
