@@ -60,6 +60,7 @@ def test_thresholds_that_leave_no_mask_are_named(
 def test_settings_that_cannot_be_are_named_by_their_flags(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["label", "masks", "x", "--out", str(tmp_path / "y"), "--points-per-side", "0"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["label", "masks", "x", "--out", str(tmp_path / "y"), "--points-per-side", "0"])
     assert "--points-per-side: Input should be greater than 0" in capsys.readouterr().err
     assert not (tmp_path / "y").exists()
