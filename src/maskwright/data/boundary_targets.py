@@ -189,4 +189,9 @@ def _resized_thin(lines: BoolArray, size: Size) -> BoolArray:
 def _void(void: BoolArray, size: Size, thickness: int) -> BoolArray:
     """What nobody labelled, and around it the pixels that its own outline reaches."""
     nearest = cv2.resize(void.view(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return thicken(nearest.view(np.bool_), 2 * (thickness // 2) + 3)
+    return grown_void(nearest.view(np.bool_), thickness)
+
+
+def grown_void(void: BoolArray, thickness: int) -> BoolArray:
+    """Pixels that nobody labelled, (H, W) bool, and around them those that lines of their rim would reach."""
+    return thicken(void, 2 * (thickness // 2) + 3)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from maskwright.data.augment import color_jitter
+from maskwright.data.boundary_targets import grown_void
 from maskwright.data.outlines import Shapes, outline, thicken
 from maskwright.data.thin_lines import thin_lines
 from maskwright.data.transforms import Matrix, Size
@@ -130,7 +131,7 @@ def move_void(void: BoolArray | None, size: Size, matrix: Matrix, crop: int, thi
     """Where the window shows no photo, or what nobody labelled, and the lines that this could have caused."""
     known = np.ones(size, np.uint8) if void is None else (~void).view(np.uint8)
     unknown = _nearest(known, matrix, crop, cv2.BORDER_CONSTANT) == 0
-    return thicken(unknown, 2 * (thickness // 2) + 3)
+    return grown_void(unknown, thickness)
 
 
 def _nearest(plane: ByteArray, matrix: Matrix, crop: int, border: int) -> ByteArray:

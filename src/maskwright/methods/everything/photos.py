@@ -12,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.data.boundary_targets import resize_lines, resize_photo, target_size
-from maskwright.data.dataset import Dataset, SampleError
-from maskwright.data.outlines import Patch, Shapes
+from maskwright.data.dataset import Dataset
+from maskwright.data.files import Pair, check_same_size
+from maskwright.data.outlines import Patch, Shapes, Size
 from maskwright.data.thin_lines import thin_lines
 from maskwright.io.images import read_image
 from maskwright.io.rle import RLE
-from maskwright.types import BoolArray, ByteArray, Image
+from maskwright.types import BoolArray, ByteArray
 
 Labels = npt.NDArray[np.integer]
 Numbers = npt.NDArray[np.uint32]
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,18 +70,19 @@ def read_photo(dataset: Dataset, index: int, resolution: int | None, *, keep_asp
     shapes = None if maps or drawn else dataset.shapes(index)
     image = shapes.image if shapes else None
     image = image or read_image(dataset.image_path(index))
+    files = Pair(dataset.image_path(index), dataset.mask_path(index))
     size = target_size(image.size, resolution, keep_aspect=keep_aspect)
     pixels = resize_photo(image, size).pixels
     if drawn:
         lines = tuple(thin_lines(resize_lines(plane, size)) for plane in drawn.maps)
         return Photo(pixels, (), lines, None)
     if shapes:
-        _check_size(dataset, index, image, shapes.size)
+        check_same_size(files, image, shapes.size)
         void = None if shapes.void is None else resize_labels(shapes.void.astype(np.int32), size) > 0
         return Photo(pixels, (resize_labels(cover(shapes), size),), (), void)
     assert maps
     for plane in maps:
-        _check_size(dataset, index, image, plane.shape)
+        check_same_size(files, image, plane.shape)
     return Photo(pixels, tuple(resize_labels(narrow(plane), size) for plane in maps), (), None)
 
 
@@ -140,13 +141,6 @@ def resize_labels(labels: Labels, size: Size) -> Labels:
         return labels
     resized = cv2.resize(as_bytes(labels), size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     return from_bytes(np.asarray(resized, np.uint8), labels)
-
-
-def _check_size(dataset: Dataset, index: int, image: Image, size: tuple[int, ...]) -> None:
-    if size != image.size:
-        sizes = f"{size[1]}×{size[0]} pixels, and it has {image.size[1]}×{image.size[0]}"
-        message = f"its regions of {image.source} are for {sizes}"
-        raise SampleError("size_mismatch", dataset.mask_path(index), message)
 
 
 def _scatter(numbers: Numbers) -> Numbers:
