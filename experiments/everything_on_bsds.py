@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=192, help="side of training windows")
     parser.add_argument("--photos", type=int, default=100, help="test photos of the models by generation")
     parser.add_argument("--tokens", type=int, default=50, help="those of them for tokens")
-    parser.add_argument("--compared", type=int, default=25, help="test photos of grid and boundary method")
+    parser.add_argument("--compared", type=int, default=12, help="test photos of grid and boundary method")
     parser.add_argument("--limit", type=int, help="for a trial: at most so many photos anywhere else")
     parser.add_argument("--to", type=Path, default=FOLDER, help="folder of the page")
     options = parser.parse_args()
