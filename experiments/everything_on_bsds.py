@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from everything_compared import compare
 from everything_page import chart, page
-from everything_summary import compared, generations
+from everything_summary import benchmarked, compared, generations
 
 from maskwright.cli.main import main as maskwright
 from maskwright.config import read_toml
@@ -98,8 +98,8 @@ def main() -> None:
     shipped = benchmark(options, options.model, test, options.out / "shipped", options.limit)
     records = compare(options.model, test, options.compared, options.out / "compared.jsonl")
     settings = read_toml(RECIPE) | {"crop": options.crop, "steps": steps, "resolutions": resolutions()}
-    content = {"generations": found, "shipped": shipped, "compared": compared(records), "settings": settings}
-    content |= {"machine": machine(torch.device("cpu")), "versions": versions()}
+    content = {"generations": found, "shipped": benchmarked(shipped), "compared": compared(records)}
+    content |= {"settings": settings, "machine": machine(torch.device("cpu")), "versions": versions()}
     content = rounded(content)
     write_json(options.to / "everything.json", content, indent=None)
     write_bytes(options.to / "everything.png", encode(chart(content), "png"))

@@ -76,7 +76,7 @@ def page(content: Content) -> str:
     parts += ["## Grid of clicks or boundary map\n", *_compared(content["compared"])]
     shipped = content["shipped"]
     parts += ["## nano-boundary on BSDS500\n", SHIPPED.format(shipped["n"])]
-    rows = [("nano-boundary", *(_number(shipped[name]) for name in LINES[:3]))]
+    rows = [("nano-boundary", *_benchmark(shipped)[:3])]
     rows += [(name, *map(_number, values)) for name, values in PUBLISHED.items()]
     parts += _table(("", "ODS", "OIS", "AP"), rows)
     regions = ", ".join(f"{_named(name)} {shipped[name]:.3f}" for name in LINES[3:])
@@ -118,11 +118,7 @@ def _chain(chain: Content, resolution: int) -> Iterator[str]:
     yield f"Thresholds of pseudo-labels: {thresholds}.\n"
     if "boundaries" in first:
         yield f"Boundaries, {first['boundaries']['n']} test photos:\n"
-        rows = []
-        for title, model in models.items():
-            found = model["boundaries"]
-            ranges = {name.lower(): value for name, value in found["intervals"].items()}
-            rows.append((title, *(_figure(found[name], ranges.get(name)) for name in LINES)))
+        rows = ((title, *_benchmark(model["boundaries"])) for title, model in models.items())
         yield from _table(("", *map(_named, LINES)), rows)
     yield f"Tokens, {first['tokens']['photos']} test photos:\n"
     names = list(first["tokens"]["intervals"])
@@ -140,6 +136,12 @@ def _chain(chain: Content, resolution: int) -> Iterator[str]:
             for row in model["tokens"]["rows"]
         ),
     )
+
+
+def _benchmark(found: Content) -> list[str]:
+    """The figures of a benchmark, with intervals where there are any."""
+    ranges = {name.lower(): value for name, value in found["intervals"].items()}
+    return [_figure(found[name], ranges.get(name)) for name in LINES]
 
 
 def _compared(content: Content) -> Iterator[str]:

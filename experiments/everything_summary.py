@@ -91,6 +91,11 @@ def token_kept(found: Mapping[str, Any]) -> dict[str, Any]:
     return {"photos": found["photos"], "rows": rows}
 
 
+def benchmarked(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of one model alone, with intervals."""
+    return benchmark_kept(found) | {"intervals": intervals(LINES, boundary_counts(found["records"]))}
+
+
 def boundary_counts(path: Path) -> Floats:
     """(N, 4, T): recalled, true, hit, predicted pixels of each photo at each threshold."""
     found = {record["image"]: record["counts"]["boundaries"] for record in read_records(path)}

@@ -116,7 +116,7 @@ def test_page(chain: dict[str, Any]) -> None:
     content = {
         "generations": {"bsds500": generations},
         "compared": compared,
-        "shipped": shipped | {"curve": {"recall": [0.2, 0.9], "precision": [0.9, 0.3]}},
+        "shipped": shipped | {"intervals": {}, "curve": {"recall": [0.2, 0.9], "precision": [0.9, 0.3]}},
         "settings": {"steps": {"bsds500": 400, "nuclei": 150}, "batch_size": 8, "crop": 192}
         | {"resolutions": {"bsds500": 512}},
         "machine": {"processor": "P", "cores": 2},
