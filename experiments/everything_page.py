@@ -61,6 +61,7 @@ ROW = (
     *("precision", "token_recall", "f1", "monosemanticity", "segments"),
 )
 _NAMES = {"ods": "ODS", "ois": "OIS", "ap": "AP", "pri": "PRI", "voi": "VOI", "token_recall": "border recall"}
+HEADLINES = ("ODS", "best F1 of segments")
 _WHOLE = ("tokens", "effective_tokens", "segments")
 
 Content = Mapping[str, Any]
@@ -69,7 +70,7 @@ Content = Mapping[str, Any]
 def page(content: Content) -> str:
     """docs/results/everything.md."""
     settings = content["settings"]
-    parts = [INTRODUCTION, "## Verdict\n", *verdicts(content)]
+    parts = [INTRODUCTION, "## Verdict\n", *answers(content), *verdicts(content)]
     parts += ["## Generations\n", TRAINING.format(**{**settings, **settings["steps"]})]
     for name, chain in content["generations"].items():
         parts += _chain(chain, settings["resolutions"][name])
@@ -87,6 +88,37 @@ def page(content: Content) -> str:
         f"{what['maskwright']}, torch {what['torch']}, transformers {what['transformers']}.\n"
     )
     return "\n".join(parts)
+
+
+def answers(content: Content) -> list[str]:
+    """The questions, answered in figures."""
+    lines = []
+    for chain in content["generations"].values():
+        titles = list(chain["models"])
+        first, last, bound = titles[0], titles[-2], titles[-1]
+        for row in chain["differences"]:
+            if (row["model"], row["minus"]) != (last, first) or row["figure"] not in HEADLINES:
+                continue
+            start, end, best = (
+                _number(_found(chain["models"][name], row["figure"])) for name in (first, last, bound)
+            )
+            lines.append(
+                f"- {chain['title']}, {row['figure']}: {start} with people's labels of a fifth, {end} in "
+                f"{last} ({told(row)}), {best} with {bound}."
+            )
+    methods = content["compared"]["methods"]
+    map_seconds = sum(methods["boundary"]["seconds"].values())
+    for name in GRIDS:
+        times = sum(methods[name]["seconds"].values()) / map_seconds
+        lines.append(f"- A grid of {name} takes {times:.0f} times as long as a boundary map with segments.")
+    return ["\n".join(lines) + "\n"]
+
+
+def _found(model: Content, figure: str) -> float | None:
+    """A figure of a model, whichever command it is from."""
+    values = (part["intervals"].get(figure) for part in model.values())
+    found: float | None = next(value["value"] for value in values if value)
+    return found
 
 
 def verdicts(content: Content) -> list[str]:

@@ -129,6 +129,10 @@ def test_page(chain: dict[str, Any]) -> None:
     assert "| HED | 0.788 | 0.808 | 0.840 |" in text
     assert "boundary map against a grid of nano, as they come, recall | +0.300" in text
     assert "| grid of nano, best masks | 0.200 | – |" in text
+    assert (
+        "F1 of segments: 0.500 with people's labels of a fifth, 0.600 in generation 1 (better), 0.700" in text
+    )
+    assert "- A grid of nano takes 13 times as long" in text
     assert "400 on BSDS500, 150 on nuclei" in text
     assert "{" not in text
 
