@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from maskwright.data.boundary_targets import known_boundaries
 from maskwright.data.outlines import frame
 from maskwright.data.registry import open_dataset
 from maskwright.io.records import RecordWriter, read_records
+from maskwright.io.rle import RLE
 from maskwright.methods.automatic.generator import AutomaticMask, generate
 from maskwright.methods.evaluate import spread
 from maskwright.methods.everything.cut import DEFAULTS, boundary_of_masks
 from maskwright.methods.everything.hierarchy import Hierarchy
-from maskwright.metrics.tokens import published_labels, token_scores
+from maskwright.metrics.tokens import token_scores
 from maskwright.models.boundary_detector import BoundaryDetector
 from maskwright.models.boundary_files import load_boundary
 from maskwright.models.registry import load
@@ -101,14 +102,22 @@ def of_grid(
         masks = sorted(generate(segmenter, image), key=lambda mask: -mask.predicted_iou)
     rles, scores = [mask.rle for mask in masks], [mask.predicted_iou for mask in masks]
     tree = Hierarchy.of(boundary_of_masks(rles, scores, image.size))
-    maps = [rle.decode() for rle in rles]
     best = [
-        scored(truth, published_labels(maps[:count], image.size), count)
-        for count in COUNTS
-        if count <= len(maps)
+        scored(truth, label_map(rles[:count], image.size), count) for count in COUNTS if count <= len(rles)
     ]
-    found = scored(truth, published_labels(maps, image.size), len(maps))
+    found = scored(truth, label_map(rles, image.size), len(rles))
     return masks, {"seconds": seconds, "found": found, "tree": of_tree(truth, tree), "best": best}
+
+
+def label_map(masks: Sequence[RLE], size: tuple[int, int]) -> Labels:
+    """The published label map of masks that may overlap: the sum of number times mask, from 1.
+
+    Different overlaps may have equal sums, and then have no border between them.
+    """
+    labels = np.zeros(size, np.int64)
+    for number, mask in enumerate(masks, start=1):
+        labels[mask.decode()] += number
+    return labels
 
 
 def of_tree(truth: BoolArray, tree: Hierarchy) -> list[dict[str, float]]:

@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 
 from maskwright.data.registry import parse_spec
 from maskwright.io.records import RecordWriter
+from maskwright.io.rle import RLE
 from maskwright.metrics.boundary_scores import even_thresholds
 
 sys.path.insert(0, str(REPOSITORY / "experiments"))
@@ -155,3 +156,10 @@ def test_scores_of_a_partition_that_is_the_truth() -> None:
     found = everything_compared.scored(truth, labels, 2)
     assert found["recall"] == pytest.approx(1, abs=1e-4)
     assert found["tokens"] == 2
+
+
+def test_masks_that_overlap_have_borders() -> None:
+    left, all_of_it = np.zeros((4, 6), np.bool_), np.ones((4, 6), np.bool_)
+    left[:, :2] = True
+    labels = everything_compared.label_map([RLE.encode(left), RLE.encode(all_of_it)], (4, 6))
+    assert (labels == np.where(left, 3, 2)).all()
