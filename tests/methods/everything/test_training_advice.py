@@ -41,11 +41,9 @@ def test_photos_without_a_readable_header_are_left_out(tmp_path: Path) -> None:
     assert usual_side(dataset) is None
 
 
-def test_the_default_recipe_takes_photos_as_they_are_if_asked() -> None:
-    recipe = read_recipe("boundary")
-    assert recipe.values["keep_aspect"]
-    made = BoundarySettings.model_validate({**recipe.values, "resolution": None})
-    assert made.resolution is None
+def test_the_default_recipe_takes_photos_as_they_are() -> None:
+    made = BoundarySettings.model_validate(read_recipe("boundary").values)
+    assert (made.model, made.resolution) == ("nano-boundary", None)
 
 
 def test_the_next_command_measures_on_any_dataset(settings: BoundarySettings) -> None:
