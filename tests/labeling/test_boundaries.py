@@ -222,7 +222,7 @@ def test_a_bad_photo_is_named_and_has_no_file(
         (("--threshold", "1"), "--threshold must be at least 0 and below 1"),
         (("--thickness", "0"), "--thickness must be at least 1"),
         (("--resolution", "0"), "--resolution must be at least 1"),
-        (("--size", "square"), "--size square needs --resolution"),
+        (("--size", "square"), "--size square needs a --resolution"),
         (("--style", "official", "--thickness", "1"), "--style official needs --thickness of at least 2"),
         (("--shard-images", "0"), "--shard-images must be at least 1"),
         (("--every", "0"), "--every and --limit must be at least 1"),

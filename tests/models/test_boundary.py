@@ -82,8 +82,8 @@ def test_photos_beyond_a_native_models_largest_side_are_brought_down_to_it() -> 
     model.largest = 96
     detector = BoundaryDetector(model)
     np.testing.assert_array_equal(detector(image), detector(image, resolution=96, keep_aspect=True))
-    np.testing.assert_array_equal(detector(image, resolution=None), native)
-    np.testing.assert_array_equal(detector(image[:60, :90]), detector(image[:60, :90], resolution=None))
+    np.testing.assert_array_equal(detector(image, resolution="native"), native)
+    np.testing.assert_array_equal(detector(image[:60, :90]), detector(image[:60, :90], resolution="native"))
 
 
 def test_several_images_are_as_one_by_one() -> None:

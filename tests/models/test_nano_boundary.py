@@ -75,7 +75,7 @@ def test_large_photos_are_brought_down_unless_asked_for(
     monkeypatch.setattr(detector.model, "forward", spy)
     large = photo(40, 2 * LARGEST)
     assert detector(large).shape == (40, 2 * LARGEST)
-    assert detector(large, resolution=None).shape == (40, 2 * LARGEST)
+    assert detector(large, resolution="native").shape == (40, 2 * LARGEST)
     assert seen == [(32, LARGEST), (48, 2 * LARGEST)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from maskwright.methods.everything.evaluate import Counted, KnownPhoto, Protocol, Source
-    from maskwright.models.boundary_detector import BoundaryDetector
+    from maskwright.models.boundary_detector import BoundaryDetector, Resolution
 
 PROG = "maskwright evaluate boundaries"
 
@@ -45,8 +45,8 @@ class EvaluateBoundaries(BoundaryMaps):
     """Largest distance of a match, as a share of the diagonal; 0.011 for NYUD."""
     thresholds: Annotated[int, tyro.conf.arg(metavar="INT")] = 99
     """How many thresholds, evenly between 0 and 1."""
-    resolution: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Side of the model's input in pixels; the one it was trained for if not given."""
+    resolution: Annotated[int | Literal["native"] | None, tyro.conf.arg(metavar="INT|native")] = None
+    """Side of the model's input in pixels, or photos as they are; what it was trained for if not given."""
     workers: Annotated[int, tyro.conf.arg(metavar="INT")] = 1
     """Processes that score; a model runs in the first one."""
     pictures: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
@@ -135,7 +135,7 @@ def _count(
     return [done[photo.name] for photo in photos if photo.name in done]
 
 
-def _detecting(source: BoundaryDetector | Path, resolution: int | None) -> Source:
+def _detecting(source: BoundaryDetector | Path, resolution: Resolution | None) -> Source:
     if isinstance(source, Path) or resolution is None:
         return source
     return lambda path: source(path, resolution=resolution)

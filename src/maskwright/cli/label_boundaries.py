@@ -19,8 +19,8 @@ PROG = "maskwright label boundaries"
 class Lines:
     """How boundaries are labelled."""
 
-    resolution: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
-    """Side of the model's input; by default the model's own. Published: 1800."""
+    resolution: Annotated[int | Literal["native"] | None, tyro.conf.arg(metavar="PIXELS|native")] = None
+    """Side of the model's input, or photos as they are; by default the model's own. Published: 1800."""
     threshold: Annotated[float, tyro.conf.arg(metavar="NUMBER")] = 0.5
     """A pixel is of a line where its probability is above this."""
     thickness: Annotated[int, tyro.conf.arg(metavar="PIXELS")] = 3

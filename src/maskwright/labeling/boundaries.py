@@ -27,7 +27,7 @@ from maskwright.labeling.plan import PlannedImage
 from maskwright.types import Image
 
 if TYPE_CHECKING:
-    from maskwright.models.boundary_detector import BoundaryDetector
+    from maskwright.models.boundary_detector import BoundaryDetector, Resolution
 
 Size = Literal["native", "square"]
 
@@ -37,7 +37,7 @@ class BoundarySettings:
     """How boundaries are labelled.
 
     Args:
-        resolution: of the model's input, in pixels; None takes the model's own.
+        resolution: of the model's input, in pixels, or "native"; None takes the model's own.
         threshold: a pixel is of a line where the probability is above it.
         thickness: of people's lines, in pixels of the stored label.
         size: of the stored labels: the photo's own, or as published a square of `resolution` pixels.
@@ -48,7 +48,7 @@ class BoundarySettings:
         ConfigError: a value that cannot be, or two that contradict each other.
     """
 
-    resolution: int | None = None
+    resolution: Resolution | None = None
     threshold: float = 0.5
     thickness: int = 3
     size: Size = "native"
@@ -60,10 +60,10 @@ class BoundarySettings:
             raise ConfigError(f"--threshold must be at least 0 and below 1, not {self.threshold}.")
         for name in ("resolution", "thickness", "tile"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise ConfigError(f"--{name} must be at least 1, not {value}.")
-        if self.size == "square" and self.resolution is None:
-            raise ConfigError("--size square needs --resolution.")
+        if self.size == "square" and not isinstance(self.resolution, int):
+            raise ConfigError("--size square needs a --resolution in pixels.")
         if self.style != "exact" and self.thickness < 2:
             raise ConfigError(f"--style {self.style} needs --thickness of at least 2.")
 
@@ -231,7 +231,8 @@ class BoundaryWorker(ContourFiles):
     @property
     def _side(self) -> int | None:
         """Side of the square that labels are stored as; None for the photo's own size."""
-        return self.settings.resolution if self.settings.size == "square" else None
+        resolution = self.settings.resolution
+        return resolution if self.settings.size == "square" and isinstance(resolution, int) else None
 
     def _resized(self, photo: Image) -> Image:
         """The photo at the size of its labels."""
@@ -241,8 +242,7 @@ class BoundaryWorker(ContourFiles):
 
     def _pseudo(self, photo: Image) -> Contour:
         settings = self.settings
-        side = ... if settings.resolution is None else settings.resolution
-        probability = self.detector(photo, resolution=side, tile=settings.tile)
+        probability = self.detector(photo, resolution=settings.resolution, tile=settings.tile)
         assert self.signature is not None
         source = f"{self.source}:{weights_of(self.signature)}" if self.source else self.signature
         return Contour(source, RLE.encode(probability > settings.threshold))

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from types import EllipsisType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
@@ -30,6 +29,8 @@ from maskwright.models.digests import weights_digest
 from maskwright.models.preprocess import ImageLike, to_image
 from maskwright.runtime import free_cache, in_chunks, is_out_of_memory
 from maskwright.types import ByteArray, FloatArray, Image
+
+Resolution = int | Literal["native"]
 
 # Pixels of the input up to which it goes through the model whole, unless tiles are asked for.
 WHOLE = 2048 * 2048
@@ -96,8 +97,8 @@ class BoundaryDetector:
         self,
         images: ImageLike,
         *,
-        resolution: int | EllipsisType | None = ...,
-        keep_aspect: bool | EllipsisType = ...,
+        resolution: Resolution | None = None,
+        keep_aspect: bool | None = None,
         tile: int | None = None,
     ) -> FloatArray: ...
     @overload
@@ -105,16 +106,16 @@ class BoundaryDetector:
         self,
         images: Sequence[ImageLike],
         *,
-        resolution: int | EllipsisType | None = ...,
-        keep_aspect: bool | EllipsisType = ...,
+        resolution: Resolution | None = None,
+        keep_aspect: bool | None = None,
         tile: int | None = None,
     ) -> list[FloatArray]: ...
     def __call__(
         self,
         images: ImageLike | Sequence[ImageLike],
         *,
-        resolution: int | EllipsisType | None = ...,
-        keep_aspect: bool | EllipsisType = ...,
+        resolution: Resolution | None = None,
+        keep_aspect: bool | None = None,
         tile: int | None = None,
     ) -> FloatArray | list[FloatArray]:
         """How probable it is that each pixel lies on an outline, for an image or several of any sizes.
@@ -122,9 +123,9 @@ class BoundaryDetector:
         Args:
             images: a path, PIL image, uint8 array (H, W, 3) or (H, W), or `types.Image`; or a list of such.
             resolution: side in pixels of the square to which images are resized for the model, or of their
-                longest side; None: as they are; left out: the model's own, or as they are up to the model's
+                longest side; "native": as they are; None: the model's own, or as they are up to the model's
                 largest.
-            keep_aspect: keep their proportions, in place of the square; left out: as the model was trained.
+            keep_aspect: keep their proportions, in place of the square; None: as the model was trained.
             tile: run what is larger than this many pixels a side, after resizing, in overlapping tiles of
                 this side. By default tiles of 1024 are used where an input has more than 2048² pixels, or
                 memory runs out.
@@ -136,12 +137,12 @@ class BoundaryDetector:
             InputError: a value is no image, or a size is not positive.
             ImageError: a file cannot be read.
         """
-        side = self.resolution if isinstance(resolution, EllipsisType) else resolution
-        keep = self.keep_aspect if isinstance(keep_aspect, EllipsisType) else keep_aspect
+        side = self.resolution if resolution is None else resolution
+        side = None if side == "native" else side
+        keep = self.keep_aspect if keep_aspect is None else keep_aspect
         _check("resolution", side)
         _check("tile", tile)
-        usual = isinstance(resolution, EllipsisType) and side is None
-        largest = self.model.largest if usual else None
+        largest = self.model.largest if resolution is None and side is None else None
         single = not isinstance(images, list | tuple)
         given: Any = [images] if single else images
         photos = [to_image(image) for image in given]

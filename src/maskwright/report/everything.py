@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from maskwright.methods.everything.seeds import to_levels
 from maskwright.methods.everything.segments import Segments
 from maskwright.methods.everything.settings import CutSettings
 from maskwright.methods.everything.watershed import Labels
-from maskwright.models.boundary_detector import BoundaryDetector
+from maskwright.models.boundary_detector import BoundaryDetector, Resolution
 from maskwright.models.segmenter import Segmenter
 from maskwright.report.image_run import ImageRun, Record
 from maskwright.report.partition import draw_partition, draw_tree
@@ -95,7 +95,7 @@ class BoundaryFinder:
 
     detector: BoundaryDetector
     settings: CutSettings
-    resolution: int | Literal["native"] | None = None
+    resolution: Resolution | None = None
     tile: int | None = None
 
     def __post_init__(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from maskwright.io.rle import RLE
 from maskwright.methods.everything.hierarchy import Hierarchy
 from maskwright.methods.everything.segments import Segments
 from maskwright.methods.everything.settings import CutSettings
-from maskwright.models.boundary_detector import BoundaryDetector
+from maskwright.models.boundary_detector import BoundaryDetector, Resolution
 from maskwright.types import FloatArray, Image
 
 DEFAULTS = CutSettings()
@@ -47,7 +46,7 @@ def find_everything(
     image: Image,
     settings: CutSettings = DEFAULTS,
     *,
-    resolution: int | Literal["native"] | None = None,
+    resolution: Resolution | None = None,
     tile: int | None = None,
 ) -> Cut:
     """Cut an image into everything that a boundary model tells apart.
@@ -63,8 +62,7 @@ def find_everything(
         InputError: a setting is out of range.
     """
     start = time.perf_counter()
-    side = ... if resolution is None else None if resolution == "native" else resolution
-    boundary = detector(image, resolution=side, tile=tile)
+    boundary = detector(image, resolution=resolution, tile=tile)
     return cut(boundary, settings, {"boundary": time.perf_counter() - start})
 
 
