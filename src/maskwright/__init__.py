@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maskwright.data.registry import open_dataset as open_dataset
     from maskwright.io.images import read_image as read_image
+    from maskwright.methods.everything.cut import find_everything as find_everything
+    from maskwright.models.boundary_files import load_boundary as load_boundary
     from maskwright.models.registry import load as load
     from maskwright.models.registry import save as save
     from maskwright.models.segmenter import Segmenter as Segmenter
@@ -23,6 +25,8 @@ _HOMES = {
     "load": "maskwright.models.registry",
     "save": "maskwright.models.registry",
     "Segmenter": "maskwright.models.segmenter",
+    "load_boundary": "maskwright.models.boundary_files",
+    "find_everything": "maskwright.methods.everything.cut",
     "open_dataset": "maskwright.data.registry",
     "read_image": "maskwright.io.images",
     **dict.fromkeys(("Embedding", "Image", "Masks", "Prompts", "Sample"), "maskwright.types"),
