@@ -168,7 +168,13 @@ NAMED: dict[str, NamedModel] = {
         "facebook/sam2.1-hiera-large",
         "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
     ),
-    "nano-boundary": NamedModel("nano_boundary", 0, "non-commercial research", "nano-boundary.safetensors"),
+    "nano-boundary": NamedModel(
+        "nano_boundary",
+        3_648_209,
+        "non-commercial research",
+        "nano-boundary.safetensors",
+        sha256="3c0f1c4a2111bf497bbf1b00deb42becb950ac968b430f4703e00048ac188021",
+    ),
     # The paper's own, then those trained further on its labels of many datasets (chendelong's on the hub).
     "directsam-b0-1024": _direct_sam(_B0, "DirectSAM-b0-1024px-sa1b-2ep-1017", 1024),
     "directsam-b0-dsa-1024": _direct_sam(_B0, "DirectSAM-b0-1024px-sa1b-2ep-dsa-100ep-1106", 1024),

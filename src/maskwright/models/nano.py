@@ -30,7 +30,7 @@ from maskwright.models.guidance import Guidance, run_two_way
 from maskwright.models.nano_prompts import FourierPosition, NanoPrompts
 
 MASK_TOKENS = 4
-LONG = 2048  # tokens of an input of 724 px
+LONG = 2048  # tokens of an input of 724 px; all scores of more at once would take too much memory
 LOGIT_LIMIT = 16.0  # of logits that are given back as a mask prompt
 
 
@@ -128,8 +128,8 @@ class AttentionBlock(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Softmax attention; written out, as the fused kernel's backward is slower at short lengths."""
-    if query.shape[-2] > LONG:  # where all the scores at once would take too much memory
+    """Softmax attention; written out to learn from: backward the fused kernel is slower at short lengths."""
+    if query.shape[-2] > LONG or not query.requires_grad:
         return F.scaled_dot_product_attention(query, key, value)
     scores: Tensor = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     return scores.softmax(dim=-1) @ value
