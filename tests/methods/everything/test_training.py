@@ -71,7 +71,7 @@ def test_a_small_segformer_learns_to_outline_discs(discs: Path, start: Path, tmp
     out, result = tmp_path / "run", tmp_path / "result.json"
     code = main(
         f"boundary --data labels:{discs} --model {start} --out {out} --json {result} --quiet --device cpu "
-        "--steps 60 --batch-size 4 --crop 64 --resolution None --no-keep-aspect --scale 0.8 1.2 "
+        "--steps 60 --batch-size 4 --crop 64 --resolution None --scale 0.8 1.2 "
         "--val-share 0.25 --evaluate-every 60 --optimizer.lr 0.01 --schedule.warmup 5 --ema 0.9 "
         "--log-every 5".split()
     )
@@ -156,7 +156,8 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(discs: Path, start: Path,
     wanted = settings(discs, start, steps=5, batch_size=3, ema=0.9, accumulate=2, evaluate_every=2)
     whole = train(BoundaryTraining(wanted), tmp_path / "whole", quiet=True)
     first = train(Stopped(wanted), tmp_path / "parts", quiet=True)
-    assert (first.step, first.stopped) == (3, signal.SIGTERM)
+    assert first.stopped == signal.SIGTERM
+    assert first.step < 5
     second = train(BoundaryTraining(wanted), tmp_path / "parts", quiet=True)
     assert second.metrics == whole.metrics
     states = [read_state(RunFolder(tmp_path / name).last) for name in ("whole", "parts")]
