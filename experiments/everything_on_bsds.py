@@ -161,7 +161,7 @@ def benchmark(
     words = ["evaluate", "boundaries", "--model", model, "--data", test]
     words += ["--out", str(place / "boundaries"), *limited(options.limit or photos)]
     found: dict[str, Any] = finished(words, place / "boundaries.json")
-    return found | {"records": place / "boundaries" / "finished.jsonl"}
+    return found | {"records": place / "boundaries" / "results.jsonl"}
 
 
 def tokens(options: argparse.Namespace, chain: Chain, model: Path, test: str, place: Path) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def tokens(options: argparse.Namespace, chain: Chain, model: Path, test: str, pl
     words = ["evaluate", "tokens", "--model", str(model), "--data", test, "--thresholds", THRESHOLDS]
     words += ["--resolution", str(chain.resolution), "--out", str(place / "tokens")]
     found = finished([*words, *limited(options.limit or options.tokens)], place / "tokens.json")
-    return {**found["data"][test], "records": place / "tokens" / "finished.jsonl"}
+    return {**found["data"][test], "records": place / "tokens" / "results.jsonl"}
 
 
 def limited(photos: int | None) -> list[str]:

@@ -98,13 +98,13 @@ def benchmarked(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def boundary_counts(path: Path) -> Floats:
     """(N, 4, T): recalled, true, hit, predicted pixels of each photo at each threshold."""
-    found = {record["image"]: record["counts"]["boundaries"] for record in read_records(path)}
+    found = {record["photo"]: record["result"]["boundaries"] for record in read_records(path)}
     return np.array([[found[name][part] for part in COUNTED] for name in sorted(found)], np.float64)
 
 
 def token_values(path: Path) -> Floats:
     """(N, 3, T): segments, recall and F1 of each photo at each threshold."""
-    found = {record["item"]: record for record in read_records(path)}
+    found = {record["photo"]: record["result"] for record in read_records(path)}
     names = ("segments", "token_recall", "f1")
     return np.array([[found[item][name] for name in names] for item in sorted(found)], np.float64)
 

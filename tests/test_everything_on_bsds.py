@@ -45,9 +45,10 @@ def result(folder: Path, quality: float) -> dict[str, Any]:
                 "hit": [int(quality * 500)] * 99,
                 "predicted": [500] * 99,
             }
-            boundaries.append({"image": f"{photo}", "counts": {"boundaries": counts}})
+            boundaries.append({"photo": f"{photo}", "result": {"boundaries": counts}})
             row = {"segments": [200, 100, 20], "token_recall": [quality, 0.8 * quality, 0.3 * quality]}
-            tokens.append({"item": photo, **row, "f1": [quality, 0.9 * quality, 0.5 * quality]})
+            scores = {**row, "f1": [quality, 0.9 * quality, 0.5 * quality]}
+            tokens.append({"photo": f"{photo}", "result": scores})
     rows = [{name: 0.5 for name in everything_page.ROW} | {"threshold": at, "seconds": 1.0} for at in LEVELS]
     figures = {name: quality for name in everything_page.LINES}
     curve = {"recall": [0.5, 1.0], "precision": [0.9, 0.4], "f": [0.6, 0.6]}
