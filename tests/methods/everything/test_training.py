@@ -71,8 +71,8 @@ def test_a_small_segformer_learns_to_outline_discs(discs: Path, start: Path, tmp
     out, result = tmp_path / "run", tmp_path / "result.json"
     code = main(
         f"boundary --data labels:{discs} --model {start} --out {out} --json {result} --quiet --device cpu "
-        "--steps 60 --batch-size 4 --crop 64 --resolution None --scale 0.8 1.2 "
-        "--val-share 0.25 --evaluate-every 60 --optimizer.lr 0.01 --schedule.warmup 5 --ema 0.9 "
+        "--steps 120 --batch-size 4 --crop 64 --resolution None --scale 0.8 1.2 "
+        "--val-share 0.25 --evaluate-every 120 --optimizer.lr 0.01 --schedule.warmup 5 --ema 0.9 "
         "--log-every 5".split()
     )
     assert code == 0
@@ -88,7 +88,7 @@ def test_a_small_segformer_learns_to_outline_discs(discs: Path, start: Path, tmp
     probability = detector(photo)
     assert probability.shape == (72, 96)
     held_out = Validation(open_dataset(f"labels:{discs}"), settings(discs, start, val_images=12))
-    assert held_out.measure(detector.model)["ods"] > 0.5
+    assert held_out.measure(detector.model)["ods"] > found["before"]["ods"] + 0.25
 
 
 def a_batch(method: BoundaryTraining) -> Batch:
