@@ -9,8 +9,6 @@ from statistics import median
 import torch
 
 from maskwright.data.dataset import Dataset
-from maskwright.data.mixture import Mixture, split_by_image
-from maskwright.data.registry import open_dataset
 from maskwright.errors import ConfigError, FileError
 from maskwright.io.images import read_header
 from maskwright.losses.boundaries import boundary_loss
@@ -18,6 +16,7 @@ from maskwright.methods.base import Losses, Method, ParameterGroup, StepContext
 from maskwright.methods.everything.config import BoundarySettings
 from maskwright.methods.everything.items import Batch, BoundaryData
 from maskwright.methods.everything.validation import Validation
+from maskwright.methods.held_out import open_data
 from maskwright.models.boundary import BoundaryModel, normalise
 from maskwright.models.boundary_files import save_boundary, start_model
 
@@ -48,7 +47,7 @@ class BoundaryTraining(Method):
             raise ConfigError(
                 "no training data were given: use --data KIND:FOLDER, see `maskwright data list`."
             )
-        self.training, held_out = open_data(settings)
+        self.training, held_out = open_data(settings.data, settings.val, settings.val_share, settings.seed)
         torch.manual_seed(settings.seed)  # a fresh classifier
         self.model = start_model(settings.model, from_scratch=settings.from_scratch)
         self.validation = None if held_out is None else Validation(held_out, settings)
@@ -117,16 +116,6 @@ class BoundaryTraining(Method):
         )
 
 
-def open_data(settings: BoundarySettings) -> tuple[Dataset, Dataset | None]:
-    """Training and validation data; without the latter, photos are held out of the former."""
-    training = _open(settings.data)
-    if settings.val:
-        return training, _open(settings.val)
-    if not settings.val_share:
-        return training, None
-    return split_by_image(training, settings.val_share, settings.seed)
-
-
 def usual_side(dataset: Dataset) -> int | None:
     """The median of the photos' longer sides, of some of them; None where no header of a file tells it."""
     sides = []
@@ -134,11 +123,6 @@ def usual_side(dataset: Dataset) -> int | None:
         with suppress(FileError):  # one in a video or an archive; a damaged one is named when it is read
             sides.append(max(read_header(dataset.image_path(index)).size))
     return round(median(sides)) if sides else None
-
-
-def _open(specs: tuple[str, ...]) -> Dataset:
-    opened = [open_dataset(spec) for spec in specs]
-    return opened[0] if len(opened) == 1 else Mixture([(dataset, len(dataset)) for dataset in opened])
 
 
 def _is_head(name: str) -> bool:

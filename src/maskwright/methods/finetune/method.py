@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 
 from maskwright.data.dataset import Dataset
-from maskwright.data.mixture import Mixture, split_by_image
-from maskwright.data.registry import open_dataset
 from maskwright.errors import ConfigError
 from maskwright.methods.base import Losses, Method, ParameterGroup, StepContext
 from maskwright.methods.finetune.cache import EmbeddingCache, encoded, open_cache
@@ -18,6 +16,7 @@ from maskwright.methods.finetune.items import Batch, FinetuneData, Frame
 from maskwright.methods.finetune.loss import Targets, decoder_losses
 from maskwright.methods.finetune.parts import learning_groups
 from maskwright.methods.finetune.validation import evaluate_held_out
+from maskwright.methods.held_out import open_data
 from maskwright.models.base import MaskModel
 from maskwright.models.fresh import fresh_model
 from maskwright.models.hq_layers import add_hq_layers
@@ -61,7 +60,8 @@ class Finetune(Method):
 
     def open_data(self) -> tuple[Dataset, Dataset | None]:
         """Training and validation data."""
-        return open_data(self.settings)
+        settings = self.settings
+        return open_data(settings.data, settings.val, settings.val_share, settings.seed)
 
     def start(self) -> MaskModel:
         """The model to start from."""
@@ -137,16 +137,6 @@ class Finetune(Method):
                 module.eval()
 
 
-def open_data(settings: FinetuneSettings) -> tuple[Dataset, Dataset | None]:
-    """Training and validation data; without the latter, photos are held out of the former."""
-    training = _open(settings.data)
-    if settings.val:
-        return training, _open(settings.val)
-    if not settings.val_share:
-        return training, None
-    return split_by_image(training, settings.val_share, settings.seed)
-
-
 def starting_model(settings: FinetuneSettings) -> MaskModel:
     """The model to start from, on the CPU; a SAM or MobileSAM gets HQ layers where these are to learn."""
     name, base, heads = settings.model, settings.base, settings.num_heads
@@ -157,11 +147,6 @@ def starting_model(settings: FinetuneSettings) -> MaskModel:
     if (settings.train == "hq" or settings.add_hq) and model.family in HQ_OF:
         return add_hq_layers(model)
     return model
-
-
-def _open(specs: tuple[str, ...]) -> Dataset:
-    opened = [open_dataset(spec) for spec in specs]
-    return opened[0] if len(opened) == 1 else Mixture([(dataset, len(dataset)) for dataset in opened])
 
 
 def _targets(batch: Batch, index: Tensor) -> Targets:

@@ -12,8 +12,9 @@ from maskwright.errors import ConfigError
 from maskwright.methods.base import Losses, Method, ParameterGroup, StepContext
 from maskwright.methods.finetune.cache import encoded, open_cache
 from maskwright.methods.finetune.items import Batch, FinetuneData, Frame
-from maskwright.methods.finetune.method import open_data, starting_model
+from maskwright.methods.finetune.method import starting_model
 from maskwright.methods.finetune.parts import learning_groups
+from maskwright.methods.held_out import open_data
 from maskwright.methods.refine.config import RefinerSettings
 from maskwright.methods.refine.items import make_pairs
 from maskwright.methods.refine.loss import refiner_losses
@@ -56,7 +57,7 @@ class RefinerTraining(Method):
                 "no training data were given: use --data KIND:FOLDER, see `maskwright data list`."
             )
         photos = settings.photos()
-        self.training, held_out = open_data(photos)
+        self.training, held_out = open_data(photos.data, photos.val, photos.val_share, photos.seed)
         self.model = BaseAndRefiner(starting_model(photos))
         self.cache = open_cache(settings.cache, self.model.base, cache_folder)
         self.segmenter = Segmenter(self.model.base, settings.model)
