@@ -133,14 +133,7 @@ def _one_shot_card(scene: OneShotScene) -> Html:
         picture(item.pixels, f"one shot: {item.caption}", item.caption, zoom=f"one-shot-{number}")
         for number, item in enumerate(scene.pictures, 1)
     ]
-    return element(
-        "section",
-        element("h2", "One shot"),
-        element("p", note, class_="soft"),
-        element("div", *shown, class_="pictures"),
-        facts(known),
-        class_="card",
-    )
+    return _scene_card("One shot", note, shown, known)
 
 
 def _everything_card(cut: Sequence[EverythingScene]) -> Html:
@@ -155,9 +148,13 @@ def _everything_card(cut: Sequence[EverythingScene]) -> Html:
         for number, item in enumerate(one.pictures, 1)
     ]
     known = {one.name: f"{one.milliseconds:.0f} ms" for one in cut}
+    return _scene_card("Everything, without a prompt", note, shown, known)
+
+
+def _scene_card(title: str, note: str, shown: Sequence[Html], known: Mapping[str, str]) -> Html:
     return element(
         "section",
-        element("h2", "Everything, without a prompt"),
+        element("h2", title),
         element("p", note, class_="soft"),
         element("div", *shown, class_="pictures"),
         facts(known),
