@@ -1,7 +1,7 @@
 # Two commands need nothing but Python 3.11+ and make:
 #   make demo   set up, segment real photos in every mode, write demo/report.html
 #   make test   set up, run the whole test suite
-# The rest is for developers: lint, type, fmt, docs, clean.
+# The rest is for developers: lint, type, fmt, docs, bench, clean.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type fmt docs clean
+.PHONY: help demo test lint type fmt docs bench clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -42,6 +42,14 @@ type: $(READY)
 fmt: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Peers without what they depend on: the environment has all of it but torchvision, for which benchmarks/ has a stand-in.
+$(VENV)/.peers: $(READY) benchmarks/peers.txt
+	@$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-deps -r benchmarks/peers.txt
+	@touch $@
+
+bench: $(VENV)/.peers
+	$(BIN)/python benchmarks/run.py $(BENCH)
 
 docs: $(READY)
 	$(BIN)/python docs/cli_reference.py

@@ -1,0 +1,83 @@
+"""Run the comparisons with peers and write docs/benchmarks.md.
+
+    python benchmarks/run.py [NAME …] [--quick] [--list]
+
+Each name is a benchmark (a module in this folder that has `comparisons`); without one, all are run. Every
+benchmark runs in a process of its own and its figures are kept in docs/results/benchmarks/NAME.json, so that
+a run that was cut off is carried on with the names that are missing. `--quick` takes small inputs and two
+rounds, to see that all of it works, and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+from machine import describe, measure_limits
+from page import FIGURES, row_words, write_page
+from sides import measure
+
+from maskwright.io.files import write_json
+
+HERE = Path(__file__).parent
+
+
+def benchmarks() -> list[str]:
+    """Modules with comparisons, in the order of the alphabet."""
+    scripts = sorted(HERE.glob("*.py"))
+    return [path.stem for path in scripts if "\ndef comparisons(" in path.read_text(encoding="utf-8")]
+
+
+def run(name: str, quick: bool) -> None:
+    """Measure one benchmark in this process and keep its figures."""
+    module = importlib.import_module(name)
+    limits = measure_limits()
+    rows = []
+    for comparison in module.comparisons(quick):
+        if quick:
+            comparison.rounds = 2
+        rows.append(measure(comparison, limits))
+        print(row_words(rows[-1]), flush=True)
+    if not quick:
+        title, _, text = (module.__doc__ or "").partition("\n")
+        record = {"title": title.rstrip("."), "text": text.strip(), "machine": describe(limits), "rows": rows}
+        write_json(FIGURES / f"{name}.json", record)
+
+
+def main() -> int:
+    """Run what is asked for; 1 if a benchmark failed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    known = benchmarks()
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("--quick", action="store_true", help="small inputs, two rounds, nothing written")
+    parser.add_argument("--list", action="store_true", help="print the names and end")
+    given = parser.parse_args()
+    if given.list:
+        print(*known, sep="\n")
+        return 0
+    if unknown := sorted(set(given.names) - set(known)):
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+    names = given.names or known
+    if len(names) == 1:
+        run(names[0], given.quick)
+        failed = []
+    else:
+        options = ["--quick"] if given.quick else []
+        command = [sys.executable, str(HERE / "run.py")]
+        failed = [
+            name for name in names if subprocess.run([*command, name, *options], check=False).returncode
+        ]
+    if not given.quick:
+        write_page()
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

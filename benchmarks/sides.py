@@ -1,0 +1,90 @@
+"""A comparison of Maskwright with its peers in one run: what is run, what must be equal, how it is timed.
+
+A benchmark is a module with `comparisons(quick)`, which gives one `Comparison` at a time. All sides of one
+comparison run in one process, in turns, each round in another order; the outputs are checked before any
+clock runs. Seconds are of the clock, with the machine to itself; the ratio is of the medians, its spread the
+smallest and largest ratio of a round.
+"""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from machine import Limits
+
+OURS = "maskwright"
+ROUNDS = 5
+
+
+@dataclass
+class Comparison:
+    """One row of the page: the same work done by Maskwright and by its peers.
+
+    Args:
+        name: what is done, with the sizes: "SAM ViT-B encoder, 1024 px, batch 1, float32".
+        sides: what each does, by name; `OURS` is among them, all are timed alike.
+        check: given each side's output, says in words how far they are equal; raises where they are not.
+        goals: by peer, how many times faster than it we want to be.
+        operations: floating point operations of the work, 0 if they do not bound it.
+        arithmetic: in which the limit of the machine is taken: "float32" or "bfloat16".
+        moved: bytes that must be read and written, 0 if they do not bound it.
+        rounds: timed runs of each side.
+        note: a remark that the page prints: why a goal is missed, what a peer leaves out.
+    """
+
+    name: str
+    sides: dict[str, Callable[[], Any]]
+    check: Callable[[dict[str, Any]], str]
+    goals: dict[str, float] = field(default_factory=dict)
+    operations: float = 0.0
+    arithmetic: str = "float32"
+    moved: float = 0.0
+    rounds: int = ROUNDS
+    note: str = ""
+
+
+def measure(comparison: Comparison, limits: Limits) -> dict[str, Any]:
+    """Check the outputs, time all sides in turns, and give the row as plain data."""
+    assert OURS in comparison.sides, comparison.name
+    outputs = {side: run() for side, run in comparison.sides.items()}  # the warm-up, too
+    equal = comparison.check(outputs)
+    del outputs
+    rounds = [one_round(comparison.sides, first) for first in range(comparison.rounds)]
+    seconds = {side: statistics.median(times[side] for times in rounds) for side in comparison.sides}
+    peers = {
+        side: {
+            "ratio": seconds[side] / seconds[OURS],
+            "spread": [pick(times[side] / times[OURS] for times in rounds) for pick in (min, max)],
+            "goal": comparison.goals.get(side),
+        }
+        for side in comparison.sides
+        if side != OURS
+    }
+    return {
+        "name": comparison.name,
+        "seconds": seconds,
+        "peers": peers,
+        "limit": limits.seconds(comparison.operations, comparison.moved, comparison.arithmetic),
+        "equal": equal,
+        "rounds": comparison.rounds,
+        "note": comparison.note,
+    }
+
+
+def one_round(sides: dict[str, Callable[[], Any]], first: int) -> dict[str, float]:
+    """Seconds of one run of each, beginning with another side each round."""
+    names = list(sides)
+    names = names[first % len(names) :] + names[: first % len(names)]
+    times = {}
+    for name in names:
+        gc.collect()
+        start = time.perf_counter()
+        result = sides[name]()
+        times[name] = time.perf_counter() - start
+        del result
+    return times
