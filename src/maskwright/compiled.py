@@ -14,14 +14,20 @@ from numba import njit
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def compiled(function: Function) -> Function:
+# What the compiler may do where sums are wanted fast and no value is infinite or not a number.
+REORDERED = {"reassoc", "contract", "nsz", "nnan", "ninf", "arcp"}
+
+
+def compiled(function: Function, reordered: bool = False) -> Function:
     """Compile a function of arrays and numbers at its first call; it lets go of the interpreter's lock.
 
-    Indices are not checked, and nothing is reordered that could change a float. Where no folder can be
-    written to (a read-only installation), each process compiles anew.
+    Indices are not checked. Nothing is reordered that could change a float, unless `reordered` says so: then
+    sums and largest values are taken many at a time. Where no folder can be written to (a read-only
+    installation), each process compiles anew.
     """
+    options = {"nogil": True, "fastmath": REORDERED if reordered else False}
     try:
-        result: Function = njit(cache=True, nogil=True)(function)
+        result: Function = njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder for its cache
-        result = njit(nogil=True)(function)
+        result = njit(**options)(function)
     return result

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionLayer
 
-from maskwright.models import attention
-from maskwright.models.attention import FoldedAttention, folded_attention, relative_table, tiled_attention
+from maskwright.models import attention, cpu_attention
+from maskwright.models.attention import FoldedAttention, folded_attention, relative_table
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
@@ -50,8 +50,9 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 def test_equals_transformers(
     window: int, grid: tuple[int, int], tiled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "TILED_FROM_TOKENS", 0 if tiled else 10**9)
-    monkeypatch.setattr(attention, "TILE_ELEMENTS", 500)  # several tiles even at this size
+    monkeypatch.setattr(attention, "LONG", 0 if tiled else 10**9)
+    monkeypatch.setattr(attention, "ROWS", 5)
+    monkeypatch.setattr(cpu_attention, "TILE_ELEMENTS", 500)  # several tiles even at this size
     layer = make_layer(window)
     x_BHWC = torch.randn(2, *grid, 80)
     with torch.no_grad():
@@ -61,7 +62,7 @@ def test_equals_transformers(
     assert relative_error(actual, expected) < 3e-6
 
 
-@pytest.mark.parametrize("kernel", [folded_attention, tiled_attention])
+@pytest.mark.parametrize("kernel", [folded_attention, cpu_attention.cpu_attention])
 def test_bfloat16_is_as_good_as_transformers(kernel: Kernel) -> None:
     """Both round; ours must not be further from the float32 result than a little more than theirs."""
     layer = make_layer(0).attn
@@ -130,4 +131,7 @@ def test_tiles_equal_the_fused_kernel(dtype: torch.dtype, tolerance: float) -> N
         torch.randn(8, 8, 16, generator=generator) * 0.2,
     )
     fused = folded_attention(query, key, value, *tables, 0.25)
-    assert relative_error(tiled_attention(query, key, value, *tables, 0.25), fused) < tolerance
+    threads = torch.get_num_threads()
+    tiled = cpu_attention.cpu_attention(query, key, value, *tables, 0.25)
+    assert relative_error(tiled, fused) < tolerance
+    assert torch.get_num_threads() == threads

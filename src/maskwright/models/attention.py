@@ -9,9 +9,8 @@ So it is itself a dot product of longer vectors, exactly:
 
     q' = [q, qR_h / scale, qR_w / scale]    k' = [k, onehot(y), onehot(x)]    logit = scale · q'·k'
 
-and the fused kernels, which take no decomposed bias, need no mask at all. On the CPU without gradients,
-blocks of plain matrix products are faster than the fused kernel (which wants values as long as the keys);
-there the bias of a few rows of queries at a time is the product's starting value.
+and the fused kernels, which take no decomposed bias, need no mask at all. They want values as long as the
+keys, though, which on the CPU costs more than a bias: for prediction there, `cpu_attention` is used.
 
 Axes: B images or windows, H W grid, h w window, L = H·W tokens, N heads, D channels of a head, C = N·D.
 """
@@ -22,10 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Logits held at once by the CPU path: 4 MB in float32, which stays in the processor's cache.
-TILE_ELEMENTS = 2**20
-# Below this many tokens (windows) the fused kernel's start-up is cheap and its tiles fit whole.
-TILED_FROM_TOKENS = 1024
+from maskwright.models.cpu_attention import KINDS, cpu_attention, relative_logits
+from maskwright.models.packed import for_prediction, linear
+
+# Rows of the map whose queries, keys and values are formed at once on the CPU.
+ROWS = 16
+# From this many tokens the passes over the logits cost more than the fused kernel saves.
+LONG = 1024
 # Fused kernels are written for head sizes that are multiples of this.
 HEAD_MULTIPLE = 8
 
@@ -58,38 +60,52 @@ class FoldedAttention(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, None]:
         """Map (B, H, W, C) to (B, H, W, C); the second value stands for weights that are never formed."""
-        height, width = hidden_states.shape[1:3]
-        qkv_BHWC = self.qkv(hidden_states)
-        side = self.window or max(height, width)
-        grid = (self.window, self.window) if self.window else (height, width)
-        if self.window:
-            qkv_BHWC = pad_map(qkv_BHWC, -height % side, -width % side, self.qkv.bias)
-        rows, columns = qkv_BHWC.shape[1] // grid[0], qkv_BHWC.shape[2] // grid[1]
-        heads = self.num_attention_heads
-        parts = qkv_BHWC.view(-1, rows, grid[0], columns, grid[1], 3, heads, qkv_BHWC.shape[3] // heads // 3)
-        # (B, rows, h, columns, w, 3, N, D) → (3, B, rows, columns, N, h, w, D) → three of (B', N, h, w, D)
-        query, key, value = parts.permute(5, 0, 1, 3, 6, 2, 4, 7).flatten(1, 3)
-        with torch.autocast(hidden_states.device.type, enabled=False):
-            out = self._attend(query, key, value)
-        out = out.view(-1, rows, columns, *out.shape[1:]).permute(0, 1, 4, 2, 5, 3, 6)
-        out = out.flatten(5).flatten(3, 4).flatten(1, 2)
-        return self.proj(out[:, :height, :width]), None
+        if not self.window:
+            out_BHWC = self._globally(hidden_states)
+        elif for_prediction(hidden_states):
+            # A row of windows at a time: what it needs stays in the cache.
+            bands = hidden_states.split(self.window, dim=1)
+            out_BHWC = torch.cat([self._in_windows(band) for band in bands], dim=1)
+        else:
+            out_BHWC = self._in_windows(hidden_states)
+        return linear(self.proj, out_BHWC), None
+
+    def _globally(self, hidden_BHWC: Tensor) -> Tensor:
+        """Attention within the map, before the projection: (B, H, W, C)."""
+        rows = ROWS if for_prediction(hidden_BHWC) else hidden_BHWC.shape[1]
+        parts = [self._heads(linear(self.qkv, some)) for some in hidden_BHWC.split(rows, dim=1)]
+        query, key, value = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
+        return self._attend(query, key, value).permute(0, 2, 3, 1, 4).flatten(3)
+
+    def _in_windows(self, hidden_BHWC: Tensor) -> Tensor:
+        """Attention within each window, before the projection: (B, H, W, C)."""
+        height, width = hidden_BHWC.shape[1:3]
+        side = self.window
+        qkv_BHWC = linear(self.qkv, hidden_BHWC)
+        qkv_BHWC = pad_map(qkv_BHWC, -height % side, -width % side, self.qkv.bias)
+        rows, columns = qkv_BHWC.shape[1] // side, qkv_BHWC.shape[2] // side
+        windows = qkv_BHWC.view(-1, rows, side, columns, side, qkv_BHWC.shape[3]).transpose(2, 3)
+        out = self._attend(*self._heads(windows.flatten(0, 2))).permute(0, 2, 3, 1, 4)
+        out = out.reshape(-1, rows, columns, side, side, self.proj.in_features).transpose(2, 3)
+        return out.flatten(3, 4).flatten(1, 2)[:, :height, :width]
+
+    def _heads(self, qkv_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, H, W, 3·C) → query, key and value, (B, N, H, W, D) each."""
+        parts = qkv_BHWC.unflatten(3, (3, self.num_attention_heads, -1)).permute(3, 0, 4, 1, 2, 5)
+        return parts[0], parts[1], parts[2]
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(B, N, H, W, D) each → (B, N, H, W, D)."""
+        """(B, N, H, W, D) each → (B, N, H, W, D), in their arithmetic."""
         height, width = query.shape[2:4]
         if self.rel_pos_h is None or self.rel_pos_w is None:
             query, key, value = (part.flatten(2, 3) for part in (query, key, value))
             out = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
             return out.view(*out.shape[:2], height, width, -1)
         tables = (relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width))
-        tiled = (
-            query.device.type == "cpu"
-            and height * width >= TILED_FROM_TOKENS
-            and not (torch.is_grad_enabled() and query.requires_grad)
-        )
-        attend = tiled_attention if tiled else folded_attention
-        return attend(query, key, value, *tables, self.scale)
+        long = height * width >= LONG and query.dtype in KINDS
+        attend = cpu_attention if long and for_prediction(query) else folded_attention
+        with torch.autocast(query.device.type, enabled=False):
+            return attend(query, key, value, *tables, self.scale)
 
 
 def pad_map(map_BHWC: Tensor, bottom: int, right: int, fill_C: Tensor | None) -> Tensor:
@@ -114,13 +130,6 @@ def relative_table(rel_pos: Tensor, size: int) -> Tensor:
         rel_pos = F.interpolate(rel_pos.t()[None], length, mode="linear")[0].t()
     coordinate = torch.arange(size, device=rel_pos.device)
     return rel_pos[coordinate[:, None] - coordinate[None] + size - 1]
-
-
-def relative_logits(query: Tensor, table_h: Tensor, table_w: Tensor) -> tuple[Tensor, Tensor]:
-    """The bias of each query per key row (B, N, H, W, H) and per key column (B, N, H, W, W)."""
-    rows = torch.einsum("bnhwd,hkd->bnhwk", query, table_h.to(query.dtype))
-    columns = torch.einsum("bnhwd,wkd->bnhwk", query, table_w.to(query.dtype))
-    return rows, columns
 
 
 def folded_attention(
@@ -153,27 +162,6 @@ def folded_attention(
     long_value = F.pad(value, (0, height + width + extra)).flatten(2, 3)
     out = F.scaled_dot_product_attention(long_query, long_key, long_value, scale=scale)
     return out[..., :depth].view(*query.shape)
-
-
-def tiled_attention(
-    query: Tensor, key: Tensor, value: Tensor, table_h: Tensor, table_w: Tensor, scale: float
-) -> Tensor:
-    """The same for the CPU without gradients, a few rows of queries of one head at a time."""
-    batch, heads, height, width, depth = query.shape
-    rows, columns = (part.flatten(0, 1) for part in relative_logits(query, table_h, table_w))
-    query = (query * scale).flatten(0, 1)
-    key_ADL = key.reshape(batch * heads, height * width, depth).transpose(1, 2)
-    value_ALD = value.reshape(batch * heads, height * width, depth)
-    out = torch.empty_like(query, memory_format=torch.contiguous_format)
-    step = max(1, TILE_ELEMENTS // (width * height * width))
-    for head in range(batch * heads):
-        for top in range(0, height, step):
-            tile = slice(top, top + step)
-            bias = rows[head, tile, :, :, None] + columns[head, tile, :, None, :]
-            some = query[head, tile].flatten(0, 1)
-            logits = torch.addmm(bias.flatten(2, 3).flatten(0, 1), some, key_ADL[head])
-            out[head, tile] = (logits.softmax(dim=-1) @ value_ALD[head]).view(-1, width, depth)
-    return out.view(batch, heads, height, width, depth)
 
 
 def replace_attention(vision_encoder: nn.Module) -> None:

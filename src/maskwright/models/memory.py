@@ -178,7 +178,8 @@ def _storage_key(value: Tensor) -> int:
 
 def _tensors(value: Any) -> Iterator[Tensor]:  # noqa: ANN401
     for leaf in torch.utils._pytree.tree_leaves(value):
-        if isinstance(leaf, Tensor):
+        # Weights laid out for the processor (`models.packed`) do not show where they lie.
+        if isinstance(leaf, Tensor) and not leaf.is_mkldnn:
             yield leaf
 
 

@@ -22,6 +22,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
 from maskwright.models.attention import replace_attention
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
 from maskwright.models.guidance import run_two_way
+from maskwright.models.packed import feed_forward
 
 # nn.LayerNorm's default, which the original decoder uses.
 DECODER_NORM_EPS = 1e-5
@@ -68,13 +69,13 @@ class SAM(MaskModel):
     def _encode(self, pixels_B3SS: Tensor) -> tuple[Tensor, Tensor | None]:
         """The neck's output (B, C, h, w) and the first global block's (B, h, w, D)."""
         encoder = self.net.vision_encoder
-        x_BHWD = encoder.patch_embed(pixels_B3SS)
+        x_BHWD = encoder.patch_embed(pixels_B3SS).contiguous()
         if encoder.pos_embed is not None:
             x_BHWD = x_BHWD + encoder.pos_embed
         early: Tensor | None = None
         for layer in encoder.layers:
             x_BHWD = x_BHWD + layer.attn(layer.layer_norm1(x_BHWD))[0]
-            x_BHWD = x_BHWD + layer.mlp(layer.layer_norm2(x_BHWD))
+            x_BHWD = x_BHWD + feed_forward(layer.mlp, layer.layer_norm2(x_BHWD))
             if early is None and layer.window_size == 0:
                 early = x_BHWD
         return encoder.neck(x_BHWD), early
