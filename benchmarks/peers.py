@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 def stand_in() -> None:
     """Put what the peers import where they look for it, unless the real thing is there."""
-    if find_spec("torchvision") is None:
+    if "torchvision" not in sys.modules and find_spec("torchvision") is None:
         provide("torchvision.ops.boxes", batched_nms=batched_nms, box_area=box_area)
         provide("torchvision.transforms.functional", resize=resize, to_pil_image=PILImages.fromarray)
-    if find_spec("timm") is None:
+    if "timm" not in sys.modules and find_spec("timm") is None:
         provide("timm.models.layers", DropPath=nn.Identity, to_2tuple=None, trunc_normal_=None)
         provide("timm.models.registry", register_model=lambda function: function)
 
