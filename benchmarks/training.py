@@ -81,11 +81,8 @@ def cached_step(model: SAMHQ, root: Path, shape: Shape) -> Comparison:
 
 def same_losses(outputs: dict[str, list[float]]) -> str:
     """The losses of the first steps are ours within `EQUAL`."""
-    differences = [
-        abs(one - other)
-        for losses in outputs.values()
-        for one, other in zip(losses, outputs[OURS], strict=True)
-    ]
-    if max(differences) > EQUAL:
+    ours = outputs[OURS]
+    apart = max(abs(one - own) for losses in outputs.values() for one, own in zip(losses, ours, strict=True))
+    if apart > EQUAL:
         raise ValueError(f"losses differ: {outputs}")
-    return f"losses differ by at most {max(differences):.0e}"
+    return f"losses differ by at most {apart:.0e}" if apart else "equal losses"

@@ -54,9 +54,9 @@ class Files:
 def write_files(root: Path, size: tuple[int, int], photos: int, masks: int) -> Files:
     """Write the photos and their labels in every format.
 
-    `images` and `masks`: JPEG and PNG pairs. `shards`: the same in Parquet, as on the Hugging Face hub. `set`:
-    a refined set of `maskwright label`. `tar` and `tar_refined`: the same masks as SUM's release reads them.
-    `maps`: the uncertainty and the masks as PNG and as NPZ at the photo's size.
+    `images` and `masks`: JPEG and PNG pairs. `shards`: the same in Parquet, as on the Hugging Face hub.
+    `set`: a refined set of `maskwright label`. `tar` and `tar_refined`: the same masks as SUM's release
+    reads them. `maps`: the uncertainty and the masks as PNG and as NPZ at the photo's size.
     """
     files = Files(root, size, photos, masks)
     for name in ("images", "masks", "shards", "set/masks", "set/refined", "tar", "tar_refined", "maps"):

@@ -1,4 +1,4 @@
-"""Our side of the benchmark of training: a SAM-HQ with random weights, and steps of our loop on ready items."""
+"""Our side of the benchmark of training: a SAM-HQ with random weights, and our loop on ready items."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class GivenModel(Finetune):
         changes: of the settings of the recipe hq.
     """
 
-    def __init__(self, model: SAMHQ, data: str, **changes: Any) -> None:
+    def __init__(self, model: SAMHQ, data: str, **changes: Any) -> None:  # noqa: ANN401
         self.given = copy.deepcopy(model)
         values = merge_settings(read_recipe("hq").values, {**SHARED, "data": [data], **changes})
         super().__init__(FinetuneSettings.model_validate(values))
@@ -76,7 +76,7 @@ class GivenSUM(AlternatingSUM):
         changes: of the settings of the recipe sum-hq.
     """
 
-    def __init__(self, model: SAMHQ, data: str, unlabeled: str, **changes: Any) -> None:
+    def __init__(self, model: SAMHQ, data: str, unlabeled: str, **changes: Any) -> None:  # noqa: ANN401
         self.given = copy.deepcopy(model)
         given = {**SHARED, "data": [data], "unlabeled": [unlabeled], **changes}
         values = merge_settings(read_recipe("sum-hq").values, given)

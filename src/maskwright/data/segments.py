@@ -16,6 +16,9 @@ from maskwright.types import BoolArray
 MAX_STACK = 2_000_000_000
 """As many pixels may the masks of one photo have together, a byte each."""
 
+FEW = 16
+"""Up to so many labels, comparing the whole map with each is the quickest way to split it."""
+
 
 def present_labels(labels: LabelMap) -> list[int]:
     """The numbers that occur in a label map, ascending."""
@@ -31,7 +34,10 @@ def split_labels(labels: LabelMap, leave_out: Collection[int] = ()) -> tuple[Boo
     """Split an (H, W) label map into (K, H, W) masks and their K labels, ascending."""
     ids = tuple(label for label in present_labels(labels) if label not in leave_out)
     masks = np.zeros((len(ids), labels.size), bool)
-    if ids:
+    if len(ids) <= FEW:
+        for mask, label in zip(masks, ids, strict=True):
+            np.equal(labels.ravel(), label, out=mask)
+    else:
         # Writing each pixel once is far cheaper than comparing the whole map with each of many labels.
         known, flat = np.asarray(ids), labels.ravel()
         rows = np.searchsorted(known, flat).clip(max=len(ids) - 1)

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from maskwright.io.label_shards import to_logits
+from maskwright.io.label_shards import shares, to_logits
 from maskwright.types import ByteArray, FloatArray, Geometry, Maps, Resize
 
 
@@ -46,7 +46,7 @@ class Place:
         probabilities moves a mask's outline wherever one side of it is surer than the other.
         """
         x, y, width, height = self.crop
-        logits = torch.from_numpy(to_logits(values.astype(np.float32) / np.float32(255)))
+        logits = torch.from_numpy(to_logits(shares(values)))
         frame = Geometry((height, width), self.side, self.resize)
         inside: FloatArray = frame.to_image(logits[None])[0].sigmoid_().numpy()
         if inside.shape == self.size:

@@ -12,7 +12,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ from maskwright.errors import DatasetError
 from maskwright.io.byte_maps import decode_map
 from maskwright.io.images import read_image
 from maskwright.io.inputs import IMAGE_SUFFIXES
-from maskwright.io.label_shards import MAX_MAP_PIXELS
+from maskwright.io.label_shards import MAX_MAP_PIXELS, shares
 from maskwright.io.tar import read_tar
 from maskwright.types import ByteArray, FloatArray, Sample
 
@@ -41,21 +41,32 @@ _REFINED = re.compile(r"\d{1,6}\.png")
 _COLUMNS = ("area", "crop_box_w", "crop_box_h")
 
 
+KEPT = 1 << 27
+"""Bytes of decoded maps that a sample keeps: enough for some forty of SA-1B's size, so that the masks of a
+usual photo are decoded once, and little beside the masks themselves where there are hundreds."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Mask:
-    """One mask: its number, its archived PNG (small, unlike its pixels), and the refined map."""
+    """One mask: its number, its archived PNG (small, unlike its pixels), and the refined map.
+
+    `kept` are its pixels, where they are kept.
+    """
 
     number: int
     packed: bytes
     where: str
     size: tuple[int, int]
     refined: ByteArray | None
+    kept: ByteArray | None = None
 
     def values(self) -> ByteArray:
+        if self.kept is not None:
+            return self.kept
         return decode_map(self.packed, self.where, self.size[0] * self.size[1])
 
     def probability(self) -> FloatArray:
-        return self.values().astype(np.float32) / np.float32(255)
+        return shares(self.values())
 
     def uncertainty(self) -> FloatArray:
         if self.refined is None:
@@ -121,13 +132,16 @@ class SumTar(PairedFiles):
         image = read_image(pair.image)
         found = list(self._masks(pair.mask, image.size))
         masks = np.zeros((len(found), *image.size), bool)
-        for mask, entry in zip(masks, found, strict=True):
+        keep = KEPT // max(1, image.size[0] * image.size[1])
+        for place, (mask, entry) in enumerate(zip(masks, found, strict=True)):
             values = entry.values()
             if values.shape != image.size:
                 (height, width), (rows, columns) = image.size, values.shape
                 message = f"is {columns}×{rows}, and {pair.image} is {width}×{height}"
                 raise SampleError("size_mismatch", entry.where, message)
             np.greater(values, 127, out=mask)
+            if place < keep:
+                found[place] = replace(entry, kept=values)
         return Sample(
             image,
             masks,

@@ -123,7 +123,8 @@ def _to_rgb(path: Path, image: PILImage) -> PILImage:
     if image.mode not in _PLAIN_MODES:
         message = f"its pixel layout {image.mode} is not supported; save it as RGB or grey"
         raise ImageError(f"cannot read {shown(path)}: {message}.")
-    return image.convert("RGB")
+    # Converting to what it is already would copy it.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _on_white(image: PILImage) -> PILImage:

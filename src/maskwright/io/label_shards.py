@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import TypeVar, cast
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,11 +24,12 @@ from torch import Tensor
 
 from maskwright.io.byte_maps import decode_map, encode_map
 from maskwright.io.shards import open_shard, shard_writer
-from maskwright.types import FloatArray, Resize
+from maskwright.types import ByteArray, FloatArray, Resize
 
 # The largest soft mask that is opened; models' low resolutions are 64 to 288.
 MAX_MAP_PIXELS = 4096 * 4096
 _HALF_STEP = 1 / 510
+_SHARES = np.arange(256, dtype=np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,12 @@ def decode_probability(data: bytes, where: str = "a soft mask") -> FloatArray:
     Raises:
         ImageError: naming `where` the bytes come from, when they are no such map, damaged or cut off.
     """
-    return decode_map(data, where, MAX_MAP_PIXELS).astype(np.float32) / np.float32(255)
+    return shares(decode_map(data, where, MAX_MAP_PIXELS))
+
+
+def shares(values: ByteArray) -> FloatArray:
+    """8-bit probabilities as float32 in [0, 1], of the same shape."""
+    return cast(FloatArray, cv2.LUT(values, _SHARES))
 
 
 def to_logits(probability: FloatArray) -> FloatArray:

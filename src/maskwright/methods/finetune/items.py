@@ -269,9 +269,13 @@ def photo_pixels(
     inside = cv2.warpAffine(
         np.ones(image.size, np.uint8), matrix, side, flags=cv2.INTER_NEAREST, borderValue=0
     )
-    mean, std = np.array(frame.mean, np.float32), np.array(frame.std, np.float32)
-    normal = (pixels - mean) / std * inside[..., None]
-    return torch.from_numpy(np.ascontiguousarray(normal.transpose(2, 0, 1)))
+    # A byte has 256 values: each colour is looked up, straight into its plane.
+    levels = np.arange(256, dtype=np.float32)
+    normal = np.empty((3, *side), np.float32)
+    for colour, (mean, std) in enumerate(zip(frame.mean, frame.std, strict=True)):
+        table = (levels - np.float32(mean)) / np.float32(std)
+        np.multiply(cv2.LUT(cv2.extractChannel(pixels, colour), table), inside, out=normal[colour])
+    return torch.from_numpy(normal)
 
 
 def usable_masks(sample: Sample, min_area: float) -> list[int]:
