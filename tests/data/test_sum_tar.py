@@ -14,7 +14,7 @@ from maskwright.data import sum_tar
 from maskwright.data.check import check_dataset
 from maskwright.data.registry import open_dataset
 from maskwright.errors import DatasetError, FileError
-from maskwright.io.byte_maps import encode_map
+from maskwright.io.byte_maps import decode_map, encode_map
 from maskwright.types import ByteArray, FloatArray, Maps
 
 SIZE = (30, 50)
@@ -188,3 +188,23 @@ def test_an_archive_without_table_and_cut_ones_are_refused(tmp_path: Path) -> No
     write_tar(path, {"000_probs.png": b""})
     with pytest.raises(FileError, match=r"holds no metadata\.csv"):
         open_dataset(spec(root))[0]
+
+
+@pytest.mark.parametrize(("kept", "times"), [(1 << 20, 1), (0, 2)])
+def test_a_soft_mask_is_decoded_once_while_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int, times: int
+) -> None:
+    decoded: list[str] = []
+
+    def counting(data: bytes, where: str, max_pixels: int) -> ByteArray:
+        decoded.append(where)
+        return decode_map(data, where, max_pixels)
+
+    monkeypatch.setattr(sum_tar, "decode_map", counting)
+    monkeypatch.setattr(sum_tar, "KEPT", kept)
+    sample = open_dataset(spec(make(tmp_path), "&min_ratio=0&min_refine_ratio=0"))[0]
+    assert sample.uncertainty is not None
+    assert np.asarray(sample.uncertainty).any()
+    soft = [where for where in decoded if where.endswith("_probs.png]")]
+    assert len(soft) == times * len(LABELS)
+    assert len(decoded) - len(soft) == len(REFINED)
