@@ -1,0 +1,200 @@
+"""Image encoder.
+
+The ViT-B of SAM and of SAM-HQ at 1024 px, from normalised pixels to the embedding, with the same random
+weights everywhere. Peers are transformers' own model, as it comes; Meta's code (segment-anything) and
+SAM-HQ's, cast for bfloat16 as they have none of their own; and OpenVINO, on transformers' model as its
+converter takes it. bfloat16 is autocast with us, as `load(..., dtype="bfloat16")` runs it, and cast weights
+with the peers. The limit counts all matrix products, those of attention too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from peers import stand_in
+from sides import OURS, Comparison
+from torch import Tensor, nn
+from transformers import SamConfig, SamHQConfig, SamHQModel, SamModel
+
+from maskwright.models.sam import SAM
+from maskwright.models.sam_hq import SAMHQ
+
+GOALS = {"transformers": 2.0, "openvino": 1.0}
+# Largest error of the embedding, relative to its size, against transformers in float32.
+TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
+TINY = {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3, "global_attn_indexes": [1]}
+
+
+def comparisons(quick: bool) -> Iterator[Comparison]:
+    """SAM with one image and four, SAM-HQ with one; both arithmetics."""
+    for hq, batch in ((False, 1), (False, 4), (True, 1)):
+        net = random_model(hq, quick)
+        pixels = torch.randn(batch, 3, *2 * [net.config.vision_config.image_size])
+        with torch.inference_mode():
+            exact = net.vision_encoder(pixels)[0]
+        for kind in (torch.float32, torch.bfloat16):
+            sides = {OURS: ours(net, pixels, kind), "transformers": theirs(net, pixels, kind)}
+            if batch == 1:  # with four images it takes minutes
+                sides["segment-anything-hq" if hq else "segment-anything"] = metas(net, pixels, kind)
+            if not hq:  # the same graph
+                sides["openvino"] = openvino(net, pixels, kind)
+            yield Comparison(
+                name=f"{'SAM-HQ' if hq else 'SAM'}, batch {batch}, {str(kind).removeprefix('torch.')}",
+                sides=sides,
+                check=lambda outputs, exact=exact, kind=kind: equal(outputs, exact, TOLERANCE[kind]),  # type: ignore[misc]
+                goals=GOALS,
+                operations=operations(net.config.vision_config, batch),
+                arithmetic=str(kind).removeprefix("torch."),
+            )
+
+
+def random_model(hq: bool, quick: bool) -> SamModel | SamHQModel:
+    """Transformers' model with weights of a trained one's size, so that nothing vanishes or explodes."""
+    torch.manual_seed(0)
+    vision = TINY | {"output_channels": 256} if quick else {}
+    decoder = {"vit_dim": TINY["hidden_size"]} if quick and hq else {}
+    config = (SamHQConfig if hq else SamConfig)(vision_config=vision, mask_decoder_config=decoder)
+    net = (SamHQModel if hq else SamModel)(config).eval()
+    for parameter in net.vision_encoder.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=min(0.05, parameter[0].numel() ** -0.5))
+    return net
+
+
+def operations(config: Any, batch: int) -> float:  # noqa: ANN401
+    """Floating point operations of all matrix products of the encoder."""
+    width, tokens = config.hidden_size, (config.image_size // config.patch_size) ** 2
+    linear = 2 * tokens * width * (4 * width + 2 * config.mlp_dim)
+    per_window = config.window_size**2
+    in_windows = -((-(tokens**0.5) // config.window_size) ** 2) * per_window
+    whole = len(config.global_attn_indexes)
+    attention = 4 * width * (whole * tokens**2 + (config.num_hidden_layers - whole) * in_windows * per_window)
+    return batch * (config.num_hidden_layers * linear + attention)
+
+
+def ours(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> Callable[[], Tensor]:
+    """Our encoder in float32, or under autocast as `load(..., dtype="bfloat16")` runs it."""
+    model = (SAMHQ if isinstance(net, SamHQModel) else SAM).from_config(net.config.to_dict())
+    model.net.load_state_dict(net.state_dict())
+    model.eval()
+
+    def run() -> Tensor:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
+            return model.encode(pixels).image
+
+    return run
+
+
+def theirs(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> Callable[[], Tensor]:
+    """Transformers' encoder, its weights cast."""
+    model = type(net)(net.config).eval()
+    model.load_state_dict(net.state_dict())
+    encoder, inputs = model.to(kind).vision_encoder, pixels.to(kind)
+
+    def run() -> Tensor:
+        with torch.inference_mode():
+            found: Tensor = encoder(inputs)[0]
+            return found
+
+    return run
+
+
+def metas(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> Callable[[], Tensor]:
+    """Meta's encoder, or SAM-HQ's, with the weights under its names."""
+    stand_in()
+    package = "segment_anything_hq" if isinstance(net, SamHQModel) else "segment_anything"
+    encoder_class = import_module(f"{package}.modeling").ImageEncoderViT
+    config = net.config.vision_config
+    encoder = encoder_class(
+        img_size=config.image_size,
+        patch_size=config.patch_size,
+        embed_dim=config.hidden_size,
+        depth=config.num_hidden_layers,
+        num_heads=config.num_attention_heads,
+        mlp_ratio=config.mlp_dim / config.hidden_size,
+        out_chans=config.output_channels,
+        norm_layer=partial(nn.LayerNorm, eps=config.layer_norm_eps),
+        qkv_bias=config.qkv_bias,
+        use_rel_pos=config.use_rel_pos,
+        window_size=config.window_size,
+        global_attn_indexes=tuple(config.global_attn_indexes),
+    ).eval()
+    encoder.load_state_dict(
+        {metas_name(name): value for name, value in net.vision_encoder.state_dict().items()}
+    )
+    encoder, inputs = encoder.to(kind), pixels.to(kind)
+
+    def run() -> Tensor:
+        with torch.inference_mode():
+            found = encoder(inputs)
+            result: Tensor = found[0] if isinstance(found, tuple) else found
+            return result
+
+    return run
+
+
+def metas_name(name: str) -> str:
+    """A parameter of transformers' encoder as Meta calls it."""
+    for old, new in (
+        ("patch_embed.projection", "patch_embed.proj"),
+        ("layers.", "blocks."),
+        ("layer_norm1", "norm1"),
+        ("layer_norm2", "norm2"),
+        ("neck.conv1", "neck.0"),
+        ("neck.norm1", "neck.1"),
+        ("neck.conv2", "neck.2"),
+        ("neck.norm2", "neck.3"),
+        ("neck.layer_norm1", "neck.1"),
+        ("neck.layer_norm2", "neck.3"),
+    ):
+        name = name.replace(old, new)
+    return name
+
+
+class OneOutput(nn.Module):
+    """transformers' encoder as OpenVINO's converter wants it: a tensor in, a tensor out."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The embedding."""
+        found: Tensor = self.encoder(pixels)[0]
+        return found
+
+
+def openvino(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> Callable[[], Tensor]:
+    """Transformers' encoder in OpenVINO, with its hint for the arithmetic."""
+    import openvino as ov
+
+    with torch.no_grad():
+        converted = ov.convert_model(OneOutput(net.vision_encoder), example_input=pixels[:1])
+    with tempfile.TemporaryDirectory() as folder:
+        ov.save_model(converted, Path(folder) / "encoder.xml", compress_to_fp16=False)
+        del converted
+        settings = {
+            "INFERENCE_PRECISION_HINT": "bf16" if kind == torch.bfloat16 else "f32",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        }
+        compiled = ov.Core().compile_model(Path(folder) / "encoder.xml", "CPU", settings)
+    request = compiled.create_infer_request()
+
+    def run() -> Tensor:
+        return torch.from_numpy(request.infer([pixels.numpy()])[0].copy())
+
+    return run
+
+
+def equal(outputs: dict[str, Tensor], exact: Tensor, tolerance: float) -> str:
+    """Relative errors against transformers in float32."""
+    errors = {side: float((out.float() - exact).norm() / exact.norm()) for side, out in outputs.items()}
+    for side, error in errors.items():
+        assert error < tolerance, f"{side} is wrong by {error:.1e}"
+    return "errors " + ", ".join(f"{side} {error:.0e}" for side, error in errors.items())
