@@ -28,6 +28,7 @@ from transformers.models.sam.modeling_sam import SamFeedForward, SamTwoWayTransf
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
 from maskwright.models.guidance import Guidance, run_two_way
 from maskwright.models.nano_prompts import FourierPosition, NanoPrompts
+from maskwright.models.packed import linear
 
 MASK_TOKENS = 4
 LONG = 2048  # tokens of an input of 724 px; all scores of more at once would take too much memory
@@ -119,12 +120,11 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """Refine T tokens of the same shape."""
-        qkv = self.qkv(self.norm1(x_BTC)).unflatten(-1, (3, self.heads, -1))
+        qkv = linear(self.qkv, self.norm1(x_BTC)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         attended = attend(query, key, value).transpose(1, 2).flatten(2)
-        x_BTC = x_BTC + self.proj(attended)
-        change: Tensor = self.lin2(F.gelu(self.lin1(self.norm2(x_BTC))))
-        return x_BTC + change
+        x_BTC = x_BTC + linear(self.proj, attended)
+        return x_BTC + linear(self.lin2, linear(self.lin1, self.norm2(x_BTC), gelu=True))
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
