@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskwright.choices import HQMode as HQMode
 from maskwright.errors import InputError
 
 BoolArray = npt.NDArray[np.bool_]
@@ -25,7 +26,6 @@ FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 
 Resize = Literal["pad", "stretch"]
-HQMode = Literal["sum", "only", "off"]
 
 
 def check_shape(name: str, array: Any, expected: Sequence[int | str]) -> None:  # noqa: ANN401

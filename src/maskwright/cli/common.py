@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from tyro.conf import Positional as Positional
@@ -81,7 +80,12 @@ def parse(options: Any, argv: list[str], *, prog: str, description: str | None =
             description=description,
             config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
         )
-    except ValidationError as error:  # of settings among the flags
+    except ValueError as error:
+        # Imported only here, for most commands do without it and their help is faster by a quarter.
+        from pydantic import ValidationError
+
+        if not isinstance(error, ValidationError):  # of settings among the flags
+            raise
         told = [(str(problem["loc"][0]).replace("_", "-"), problem["msg"]) for problem in error.errors()]
         Session(Common()).error("; ".join(f"--{flag}: {message}" for flag, message in told))
         raise SystemExit(USAGE_ERROR) from None

@@ -6,16 +6,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.table import Table
 
 from maskwright.cli.commands import Command, dispatch
 from maskwright.cli.common import Common, Positional, Session, parse, run
-from maskwright.data.check import Report, check_dataset
-from maskwright.data.kinds import COMMON_OPTIONS, KINDS, Kind
 from maskwright.errors import DatasetError, suggestion
+
+if TYPE_CHECKING:
+    from maskwright.data.check import Report
+    from maskwright.data.kinds import Kind
 
 SHOWN_PROBLEMS = 20
 
@@ -80,6 +82,8 @@ def list_kinds(options: Kinds, session: Session) -> None:
     Raises:
         DatasetError: for an unknown kind.
     """
+    from maskwright.data.kinds import COMMON_OPTIONS, KINDS
+
     for name in options.kinds:
         if name not in KINDS:
             raise DatasetError(
@@ -100,6 +104,8 @@ def list_kinds(options: Kinds, session: Session) -> None:
 
 
 def _as_dict(kind: Kind) -> dict[str, Any]:
+    from maskwright.data.kinds import COMMON_OPTIONS
+
     return {
         "summary": kind.summary,
         "task": kind.task,
@@ -133,6 +139,8 @@ def check(options: Check, session: Session) -> None:
     Raises:
         DatasetError: when the dataset cannot be used as it is.
     """
+    from maskwright.data.check import check_dataset
+
     report = check_dataset(options.dataset, lambda items: session.track(items, "checking"))
     session.result.update(report.as_dict())
     session.print(_summary(report))

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from maskwright.losses.masks import dice, focal_map
 
-THRESHOLD = 0.6  # appendix B.1; the released code has 0.5
-
 
 def uncertain_focal(
     logits_NHW: Tensor,
@@ -53,7 +51,7 @@ def uncertain_dice(
     logits_NHW: Tensor,
     targets_NHW: Tensor,
     certainty_NHW: Tensor | None,
-    theta: float = THRESHOLD,
+    theta: float,
     *,
     smooth: float = 1.0,
 ) -> Tensor:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maskwright.errors import ConfigError, suggestion
-from maskwright.methods.base import Method
-from maskwright.methods.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from maskwright.methods.base import Method
+    from maskwright.methods.settings import TrainSettings
 
 METHODS = ("boundary", "finetune", "refiner", "sum", "sum-hq", "nano", "heads")
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from torch import Tensor
 
-GuidanceMode = Literal["official", "bias"]
+from maskwright.choices import GuidanceMode as GuidanceMode
+
 GUIDANCE_MODES: tuple[GuidanceMode, ...] = get_args(GuidanceMode)
 
 

@@ -16,11 +16,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from maskwright.choices import HeadsKind
 from maskwright.errors import ConfigError, InputError, WeightsError
 from maskwright.io.files import shown
 from maskwright.io.weights import read_weights, write_safetensors
@@ -43,8 +44,6 @@ VALUES = (QUALITY, *GAPS)
 
 REST = 5
 """Place of the tokens that follow the IoU token and the four mask tokens."""
-
-Kind = Literal["published", "selected"]
 
 
 def is_gap(name: str) -> bool:
@@ -69,7 +68,7 @@ class HeadsConfig:
             (`segmenter.weights_digest`).
     """
 
-    kind: Kind
+    kind: HeadsKind
     names: tuple[str, ...]
     inputs: int
     hidden: tuple[int, ...]

@@ -13,12 +13,12 @@ from reference import calibrators as twin
 
 from maskwright.errors import InputError
 from maskwright.methods.uncertainty.calibrators import (
-    CalibrationKind,
     IdentityCalibrator,
     IsotonicCalibrator,
     TemperatureCalibrator,
     fit_calibrator,
 )
+from maskwright.methods.uncertainty.settings import CalibrationKind
 from maskwright.metrics.score_calibration import score_calibration
 
 # Sixteenths are exact in float32, so that equal knots are equal on both sides.

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from maskwright.config import Settings
-from maskwright.losses.uncertain import THRESHOLD
 from maskwright.methods.finetune.config import FinetuneSettings
 from maskwright.methods.settings import Fraction, Positive, TrainSettings
 
@@ -37,7 +36,7 @@ class MachineLabelSettings(Settings):
     """pixels of machine-made labels count by their certainty"""
     use_uncertainty_clicks: bool = True
     """clicks fall on pixels of machine-made labels with probability proportional to their certainty"""
-    theta: Annotated[float, Field(ge=0, lt=1)] = THRESHOLD
+    theta: Annotated[float, Field(ge=0, lt=1)] = 0.6
     """certainty a pixel must exceed to count in the Dice loss (paper 0.6, released code 0.5)"""
     focal_weight: Weight = 20.0
     """weight of the focal loss"""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+from maskwright.choices import GuidanceMode, HQMode
 from maskwright.config import Settings
-from maskwright.methods.personalize.prior import ReferenceMode
 from maskwright.methods.settings import Positive
-from maskwright.models.guidance import GuidanceMode
-from maskwright.types import HQMode
 
 MethodName = Literal["persam", "persam-f", "parts", "match"]
+ReferenceMode = Literal["mean", "nearest"]
 
 
 class PersonalizeSettings(Settings):

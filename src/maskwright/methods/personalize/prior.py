@@ -6,7 +6,6 @@ Axes: R references, K parts, C channels, h w cells, H W image.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +14,6 @@ from torch import Tensor
 from maskwright.methods.personalize.features import FeatureMap
 from maskwright.models.guidance import Guidance, GuidanceMode
 from maskwright.types import BoolArray, Geometry
-
-ReferenceMode = Literal["mean", "nearest"]
 
 
 @dataclass(frozen=True, eq=False)

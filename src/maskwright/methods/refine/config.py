@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from maskwright.choices import HQMode
 from maskwright.methods.finetune.config import FinetuneSettings
 from maskwright.methods.settings import Fraction, Positive, TrainSettings
-from maskwright.types import HQMode
 
 
 class RefinerSettings(TrainSettings):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +17,8 @@ from scipy.special import expit, logit
 from torch import Tensor
 
 from maskwright.errors import InputError
+from maskwright.methods.uncertainty.settings import CalibrationKind
 from maskwright.metrics.ranking import Floats, paired
-
-CalibrationKind = Literal["none", "isotonic", "temperature"]
 
 LEAST_SLOPE = 0.01
 """Of the logit, 1 / T: a head that ranks the wrong way round is flattened, not turned round."""

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from maskwright.choices import HeadsKind
 from maskwright.config import Settings
 from maskwright.errors import ConfigError, suggestion
 from maskwright.methods.settings import Fraction, Positive, TrainSettings
-from maskwright.methods.uncertainty.calibrators import CalibrationKind
 from maskwright.methods.uncertainty.published import Dataset, published_values
-from maskwright.models.uncertainty import Kind
+from maskwright.methods.uncertainty.settings import CalibrationKind
 
 
 class HeadSettings(Settings):
@@ -46,7 +46,7 @@ class HeadsSettings(TrainSettings):
     """how outputs are calibrated, for each head, on images or videos that no head learns from"""
     calibration_share: Annotated[float, Field(ge=0, lt=1)] = 0.15
     """part of the images or videos kept for it"""
-    kind: Kind = "selected"
+    kind: HeadsKind = "selected"
     """selected: quality and gaps of every mask; published: the paper's nine heads, of the best proposals"""
     models: tuple[str, ...] = ()
     """learn from masks of these models only; none: of all in the data"""

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from maskwright.methods.uncertainty.calibrators import CalibrationKind, fit_calibrator
+from maskwright.methods.uncertainty.calibrators import fit_calibrator
 from maskwright.methods.uncertainty.data import Rows
+from maskwright.methods.uncertainty.settings import CalibrationKind
 from maskwright.metrics.ranking import pearson, spearman
 from maskwright.metrics.score_calibration import score_calibration
 from maskwright.models.uncertainty import KNOTS, UncertaintyHeads

@@ -1,4 +1,4 @@
-"""When which advice is given; apart from what gives it, so that a command's help needs no model library."""
+"""When which advice is given, and kinds of calibration; apart from what does it, so that help is instant."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Literal
 from maskwright.errors import ConfigError
 
 Action = Literal["accept", "click", "choose", "larger-model", "abstain"]
+CalibrationKind = Literal["none", "isotonic", "temperature"]
 
 
 @dataclass(frozen=True)

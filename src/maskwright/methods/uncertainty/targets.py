@@ -10,13 +10,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from maskwright.choices import HeadsKind
 from maskwright.methods.uncertainty.container import Container
-from maskwright.models.uncertainty import GAPS, QUALITY, SHIFT, Kind, is_gap
+from maskwright.models.uncertainty import GAPS, QUALITY, SHIFT, is_gap
 
 Column = npt.NDArray[np.float64]
 
 
-def head_names(kind: Kind, models: Sequence[str]) -> tuple[str, ...]:
+def head_names(kind: HeadsKind, models: Sequence[str]) -> tuple[str, ...]:
     """The heads for these models, small to large; with one model there is no gap between models."""
     gaps = GAPS if len(models) > 1 else GAPS[1:]
     if kind == "selected":
@@ -24,7 +25,7 @@ def head_names(kind: Kind, models: Sequence[str]) -> tuple[str, ...]:
     return (*(f"iou_{model}" for model in models), "refined_iou", "unsupervised_iou", *gaps)
 
 
-def choose_rows(rows: Container, kind: Kind) -> Container:
+def choose_rows(rows: Container, kind: HeadsKind) -> Container:
     """The rows that heads learn from.
 
     Published (UncertainSAM, section 3.2): of each instance and model the best of the proposals for one click
@@ -35,7 +36,7 @@ def choose_rows(rows: Container, kind: Kind) -> Container:
     return rows.filter((rows.column("prompt") == "center") & (rows.column("mask") > 0) & rows.column("best"))
 
 
-def targets(rows: Container, kind: Kind) -> npt.NDArray[np.float32]:
+def targets(rows: Container, kind: HeadsKind) -> npt.NDArray[np.float32]:
     """(A, K) float32 in [0, 1], in the order of `head_names`: IoUs, and gaps shifted by one half."""
     values = published(rows) if kind == "published" else selected(rows)
     columns = [
