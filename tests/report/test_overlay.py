@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maskwright.errors import InputError
+from maskwright.io.rle import RLE
 from maskwright.report import overlay
 from maskwright.report.palette import BLACK, OKABE_ITO, SKY_BLUE, WHITE, colour, ink
 from maskwright.report.strokes import FILL
@@ -132,6 +133,17 @@ def test_a_thin_long_image_keeps_at_least_one_row() -> None:
     assert overlay.draw(
         np.zeros((1, 5000, 3), np.uint8), np.ones((1, 5000), np.bool_), max_side=100
     ).shape == (1, 100, 3)
+
+
+@pytest.mark.parametrize("max_side", [None, 50])
+def test_packed_masks_are_drawn_as_they_are(photo: ByteArray, max_side: int | None) -> None:
+    masks = np.random.default_rng(0).random((3, *photo.shape[:2])) > 0.7
+    packed = overlay.Packed([RLE.encode(mask) for mask in masks])
+    scores = [0.5, 0.25, 0.75]
+    drawn = overlay.draw(photo, packed, scores=scores, max_side=max_side)
+    np.testing.assert_array_equal(drawn, overlay.draw(photo, masks, scores=scores, max_side=max_side))
+    with pytest.raises(InputError, match="as large as the image"):
+        overlay.draw(photo[:-1], packed)
 
 
 def test_five_hundred_nuclei_are_quick() -> None:

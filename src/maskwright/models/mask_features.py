@@ -29,6 +29,8 @@ SIDE = 64
 """Maps are looked at in about so many rows and columns: on all of SAM's 256, looking would cost more than
 reading the tokens."""
 OFFSET = 1.0
+CHUNK = 64
+"""Prompts looked at together: what is computed on the way takes several times the memory of their maps."""
 _LOGIT_LIMIT = 32.0
 _BITS = 1.4426950408889634  # 1 / ln 2
 
@@ -40,6 +42,11 @@ def mask_features(low_res_NMhw: Tensor, iou_NM: Tensor) -> Tensor:
         low_res_NMhw: logits.
         iou_NM: the model's estimate of each mask's IoU.
     """
+    parts = zip(low_res_NMhw.split(CHUNK), iou_NM.split(CHUNK), strict=True)
+    return torch.cat([_features(low_res, iou) for low_res, iou in parts])
+
+
+def _features(low_res_NMhw: Tensor, iou_NM: Tensor) -> Tensor:
     step = max(1, low_res_NMhw.shape[-1] // SIDE)
     logits = low_res_NMhw[..., ::step, ::step].flatten(2).float().clamp(-_LOGIT_LIMIT, _LOGIT_LIMIT)
     probability = logits.sigmoid()

@@ -47,8 +47,8 @@ class _Asked:
     guidance: Guidance | None = None
 
 
-_Row = tuple[Tensor, ...]
-_Keep = Callable[[Decoded], _Row]
+_Parts = tuple[Tensor, ...]
+_Keep = Callable[[Decoded], _Parts]
 
 
 class Segmenter:
@@ -222,8 +222,8 @@ class Segmenter:
         Raises:
             InputError: prompts that do not fit the image, or an embedding of another model.
         """
-        rows = self._rows(embedding, prompts, _Asked(multimask, "sum", None, guidance), Decoded.parts)
-        return Decoded.of_parts(*(torch.stack(part)[None] for part in zip(*rows, strict=True)))
+        parts = self._ask(embedding, prompts, _Asked(multimask, "sum", None, guidance), Decoded.parts)
+        return Decoded.of_parts(*(part[None] for part in parts))
 
     def check(self, embedding: Embedding) -> None:
         """Refuse what another model made of an image.
@@ -260,11 +260,10 @@ class Segmenter:
             middle = torch.tensor([[embedding.geometry.size[::-1]]]) / 2
             return self._decode(embedding, Prompts(middle, torch.ones(1, 1, dtype=torch.long)), how)[:0]
 
-        def selected(decoded: Decoded) -> _Row:
+        def selected(decoded: Decoded) -> _Parts:
             return *select(decoded, how.multimask, how.hq), decoded.tokens
 
-        rows = self._rows(embedding, prompts, how, selected)
-        low_res, iou, made_by, tokens = (torch.stack(part) for part in zip(*rows, strict=True))
+        low_res, iou, made_by, tokens = self._ask(embedding, prompts, how, selected)
         masks = Masks(low_res, iou, embedding.geometry, tokens, embedding.source, mask_token=made_by)
         return self.annotate(masks)
 
@@ -277,20 +276,30 @@ class Segmenter:
         return masks if self.heads is None else self.heads.annotate(masks)
 
     @torch.no_grad()
-    def _rows(self, embedding: Embedding, prompts: Prompts, how: _Asked, keep: _Keep) -> list[_Row]:
-        """What `keep` takes of each prompt's answer."""
+    def _ask(self, embedding: Embedding, prompts: Prompts, how: _Asked, keep: _Keep) -> _Parts:
+        """What `keep` takes of the answers to N prompts, each part (N, …).
+
+        Every chunk's answer is copied to its place at once, so that memory holds what is kept and one chunk.
+        """
         self.check(embedding)
         check_prompts(prompts, embedding.geometry, self.model.low_res)
         features = embedding.features.map(lambda part: part.to(self.device))
-        answers: dict[int, _Row] = {}
+        kept: list[Tensor] = []
+
+        def answer(group: Prompts, asked: _Asked, index: Tensor, rows: Sequence[int]) -> list[None]:
+            parts = self._answer(features, embedding.geometry, group, asked, keep, rows)
+            if not kept:
+                kept.extend(part.new_empty(len(prompts), *part.shape[1:]) for part in parts)
+            for whole, part in zip(kept, parts, strict=True):
+                whole[index[rows[0] : rows[-1] + 1]] = part
+            return [None] * len(rows)
+
         for index, group in prompts.groups():
             guidance = None if how.guidance is None else how.guidance.map(itemgetter(index))
             asked = replace(how, guidance=guidance)
-            answer = partial(self._answer, features, embedding.geometry, group, asked, keep)
             # Fewer prompts at once where memory runs out; how many makes no difference to the masks.
-            rows = in_chunks(answer, range(len(group)), self.chunk)
-            answers.update(zip(index.tolist(), rows, strict=True))
-        return [answers[place] for place in range(len(prompts))]
+            in_chunks(partial(answer, group, asked, index), range(len(group)), self.chunk)
+        return tuple(kept)
 
     def _answer(
         self,
@@ -300,7 +309,7 @@ class Segmenter:
         how: _Asked,
         keep: _Keep,
         rows: Sequence[int],
-    ) -> list[_Row]:
+    ) -> _Parts:
         """What is kept of some prompts of equal structure."""
         chosen = slice(rows[0], rows[-1] + 1)
         given = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
@@ -316,7 +325,7 @@ class Segmenter:
             decoded = decode(features, batch)
         debug(lambda: f"decoded {shapes(part)}: masks {shapes(decoded.masks)}, scores {shapes(decoded.iou)}")
         parts = (values[0] for values in keep(decoded))
-        return list(zip(*(part.float() if part.is_floating_point() else part for part in parts), strict=True))
+        return tuple(part.float() if part.is_floating_point() else part for part in parts)
 
     @overload
     def __call__(self, images: ImageLike | Embedding, **prompts: Any) -> Masks: ...  # noqa: ANN401

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.errors import InputError
+from maskwright.io.rle import RLE
 from maskwright.report.canvas import scaled
 from maskwright.report.palette import WHITE, colour
 from maskwright.report.sheet import side_by_side as side_by_side
@@ -22,9 +23,39 @@ from maskwright.report.text import Area, Chips
 from maskwright.types import BoolArray, ByteArray, FloatArray, Image, check_shape
 
 
+class Packed(Sequence[ByteArray]):
+    """Masks that stay packed until each is drawn: hundreds of them would take gigabytes.
+
+    Args:
+        masks: of one image.
+    """
+
+    def __init__(self, masks: Sequence[RLE]) -> None:
+        self._masks = masks
+
+    def __len__(self) -> int:
+        return len(self._masks)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401
+        return self._masks[index].decode().view(np.uint8)
+
+    def scaled(self, given: tuple[int, int], size: tuple[int, int]) -> Packed:
+        """The masks of an image whose height and width are `given`, brought to the display's `size`.
+
+        Raises:
+            InputError: one is not of the given size.
+        """
+        for mask in self._masks:
+            if mask.size != given:
+                raise InputError(f"masks must be as large as the image, {given}, not {mask.size}.")
+        if size == given:
+            return self
+        return Packed([RLE.encode(_scaled_mask(mask.decode(), size).view(np.bool_)) for mask in self._masks])
+
+
 def draw(
     image: Image | ByteArray,
-    masks: npt.ArrayLike,
+    masks: npt.ArrayLike | Packed,
     *,
     points: npt.ArrayLike | None = None,
     labels: npt.ArrayLike | None = None,
@@ -39,7 +70,7 @@ def draw(
 
     Args:
         image: the photo, (H, W, 3) uint8.
-        masks: (K, H, W) or (H, W) bool; K may be 0. Mask k and prompt k have the same colour.
+        masks: (K, H, W) or (H, W) bool, or `Packed`; K may be 0. Mask k and prompt k have the same colour.
         points: (N, P, 2), or (P, 2) for one prompt.
         labels: (N, P) or (P,): 1 object (a plus), 0 background (a minus), -1 not drawn; all 1 when left out.
         boxes: (N, 4) or (4,); a row with NaN is not drawn.
@@ -57,10 +88,14 @@ def draw(
     """
     pixels = image.pixels if isinstance(image, Image) else np.asarray(image)
     check_shape("image", pixels, ("H", "W", 3))
-    stack = _mask_stack(masks, pixels.shape[:2])
     scale = _display_scale(pixels.shape[:2], min_side, max_side)
     picture = scaled(pixels, scale)
-    shown = [_scaled_mask(mask, (picture.shape[0], picture.shape[1])) for mask in stack]
+    size = picture.shape[0], picture.shape[1]
+    shown: Sequence[ByteArray]
+    if isinstance(masks, Packed):
+        shown = masks.scaled((pixels.shape[0], pixels.shape[1]), size)
+    else:
+        shown = [_scaled_mask(mask, size) for mask in _mask_stack(masks, pixels.shape[:2])]
     look = Look.of(picture, len(shown))
 
     draw_masks(picture, shown, look)

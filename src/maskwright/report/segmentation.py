@@ -31,7 +31,7 @@ from maskwright.methods.refine.refiner import MaskRefiner, disagreement
 from maskwright.models.segmenter import Segmenter
 from maskwright.models.uncertainty import DOUBTFUL
 from maskwright.report.image_run import ImageRun, Record
-from maskwright.report.overlay import draw
+from maskwright.report.overlay import Packed, draw
 from maskwright.types import BoolArray, FloatArray, HQMode, Image, Masks, Prompts
 
 OVERLAY_SIDE = 2000
@@ -173,13 +173,12 @@ class SegmentRun(ImageRun[Answer]):
         packed: list[RLE] = []
         rows: dict[str, list[Any]] = {"prompt": [], "choice": [], "uncertainty": []}
         rows |= {"mask_file": [], "uncertainty_file": []}
-        shown: list[BoolArray] = []
+        shown: list[RLE] = []
         covers: list[str] = []
         # One prompt at a time: full-size logits of hundreds of masks would not fit in memory.
         for number, one in enumerate(each):
             doubt = one.uncertainty() if unrefined is None else disagreement(unrefined[number], one)
             binary, uncertainty = one.binary()[0], doubt[0].cpu().numpy()
-            shown.append(binary[int(one.iou[0].argmax())])
             for choice, mask in enumerate(binary):
                 ending = f".{number}.png" if len(binary) == 1 else f".{number}-{choice}.png"
                 files = self._write_mask(image, ending, mask, uncertainty[choice])
@@ -189,6 +188,7 @@ class SegmentRun(ImageRun[Answer]):
                 for row, value in zip(rows.values(), values, strict=True):
                     row.append(value)
                 packed.append(RLE.encode(mask))
+            shown.append(packed[int(one.iou[0].argmax()) - len(binary)])
         rows |= {ROWS.get(name, name): values for name, values in _told(each).items()}
         rows |= {"cover_file": covers} if answer.cover is not None else {}
         rows |= {name: list(values) for name, values in answer.mask_rows.items()}
@@ -217,14 +217,14 @@ class SegmentRun(ImageRun[Answer]):
         write_mask(self.folder / cover_file, mask)
         return cover_file
 
-    def _write_overlay(self, image: ImageFile, pixels: Image, answer: Answer, shown: list[BoolArray]) -> str:
+    def _write_overlay(self, image: ImageFile, pixels: Image, answer: Answer, shown: list[RLE]) -> str:
         overlay = self.place(image, "overlays", ".png")
         prompts, best = answer.prompts, [one.best() for one in answer.each]
         told = all(one.quality is not None for one in best)
         quality = [float(one.iou if one.quality is None or not told else one.quality) for one in best]
         picture = draw(
             pixels,
-            np.stack(shown) if shown else np.zeros((0, *pixels.size), np.bool_),
+            Packed(shown),
             points=None if prompts is None else prompts.points,
             labels=None if prompts is None else prompts.labels,
             boxes=None if prompts is None else prompts.boxes,

@@ -45,10 +45,11 @@ def draw_masks(picture: ByteArray, masks: Sequence[ByteArray], look: Look) -> No
     areas = [cv2.countNonZero(mask) for mask in masks]
     order = [index for index in np.argsort(areas, kind="stable")[::-1].tolist() if areas[index]]
     for index in order:
-        x, y, width, height = cv2.boundingRect(masks[index])
+        mask = masks[index]
+        x, y, width, height = cv2.boundingRect(mask)
         part = picture[y : y + height, x : x + width]
         blend = cv2.addWeighted(part, 1 - FILL, blank(height, width, colour(index)), FILL, 0)
-        np.copyto(part, blend, where=masks[index][y : y + height, x : x + width, None].astype(np.bool_))
+        np.copyto(part, blend, where=mask[y : y + height, x : x + width, None].astype(np.bool_))
     for index in order:
         _draw_outline(picture, masks[index], colour(index), look)
 
