@@ -1,45 +1,63 @@
-"""Outlines of all instances of a photo: ours from their runs, and the usual ways over stacked masks.
+"""Outlines of all instances of a photo.
 
-    python benchmarks/outlines.py [--side 1800] [--masks 50 100 300] [--thickness 3] [--data KIND:FOLDER]
-
-The usual ways decode every mask: one dilates and erodes each over the whole image with OpenCV, the other, as
-DirectSAM publishes it, adds them up to an 8-bit label map and dilates and erodes each of its values. Ours
-must give the same lines as the first, and the second's must be among them: equal sums lose some.
-Time is CPU time of one thread, from run lengths to lines.
+From run lengths to the lines between instances, in the style that DirectSAM labels its photos with. Ours draws
+them from the runs. The usual ways decode every mask: "each mask" dilates and erodes every one over the whole
+image with OpenCV; "label map", as DirectSAM publishes it, adds them up in 8 bits and dilates and erodes each
+value. Instances are blobs of all sizes, as SA-1B's are. Ours must give the same lines as the first; the
+second's must be among them, for where sums are equal it loses some.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.table import Table
-from timing import seconds
+from inputs import blobs
+from sides import OURS, Comparison
 
 from maskwright.data.outlines import Shapes, frame, outline
-from maskwright.data.registry import open_dataset
 from maskwright.io.rle import RLE
 from maskwright.types import BoolArray, ByteArray
 
+EACH, MAP = "OpenCV, each mask", "OpenCV, label map"
+THICKNESS = 3
 
-def scene(side: int, count: int, seed: int = 0) -> list[RLE]:
-    """Blobs of all sizes, as SA-1B's are: a few cover half of the photo, most a ten-thousandth of it."""
-    rng = np.random.default_rng(seed)
-    masks = []
-    for _ in range(count):
-        radius = side * float(np.exp(rng.uniform(np.log(0.005), np.log(0.4))))
-        angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-        length = np.full_like(angles, radius)
-        for k in range(2, 9):
-            length += radius * rng.uniform(0, 0.3) / k * np.sin(k * angles + rng.uniform(0, 2 * np.pi))
-        ring = np.stack([np.cos(angles), np.sin(angles)], axis=1) * length[:, None]
-        mask = np.zeros((side, side), np.uint8)
-        cv2.fillPoly(mask, [(ring + rng.uniform(0, side, 2)).astype(np.int32)], (1,))
-        masks.append(RLE.encode(mask > 0))
-    return masks
+
+def comparisons(quick: bool) -> Iterator[Comparison]:
+    """Photos with more and more instances, at their own size; one at the size that models are trained at."""
+    side = 200 if quick else 1800
+    for count in (5,) if quick else (50, 100, 300):
+        masks = [RLE.encode(mask) for mask in (blobs((side, side), 1, seed)[0] for seed in range(count))]
+        yield compare(masks, (side, side))
+    yield compare(masks[:100], (side * 5 // 9, side * 5 // 9))
+
+
+def compare(masks: Sequence[RLE], size: tuple[int, int]) -> Comparison:
+    """One photo's instances."""
+    shapes = Shapes(masks[0].size, masks)
+    ours = partial(outline, shapes, thickness=THICKNESS, resolution=size, style="official")
+    return Comparison(
+        name=f"{len(masks)} instances, {shapes.size[0]} × {shapes.size[1]}, lines {size[0]} × {size[1]}",
+        sides={
+            OURS: ours,
+            EACH: partial(every_mask, masks, THICKNESS, size),
+            MAP: partial(label_map, masks, THICKNESS, size),
+        },
+        check=same_lines,
+        goals={EACH: 1.0, MAP: 1.0},
+        moved=size[0] * size[1],
+    )
+
+
+def same_lines(outputs: dict[str, Any]) -> str:
+    """Equal to the first way's; the second's are among them."""
+    ours, lost = outputs[OURS], outputs[OURS] & ~outputs[MAP]
+    assert (ours == outputs[EACH]).all(), "ours and the dilated and eroded masks differ"
+    assert not (outputs[MAP] & ~ours).any(), "the label map has lines that ours lacks"
+    return f"identical; the label map loses {lost.sum() / max(1, ours.sum()):.2%}"
 
 
 def kernel(thickness: int) -> ByteArray:
@@ -79,71 +97,3 @@ def label_map(masks: Sequence[RLE], thickness: int, size: tuple[int, int]) -> Bo
         mask = (labels == value).view(np.uint8)
         lines |= cv2.dilate(mask, disc) != cv2.erode(mask, disc)
     return lines
-
-
-def main() -> None:
-    """Check that all agree, measure, and print a table of ratios."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--side", type=int, default=1800, help="of the made-up photo, in pixels")
-    parser.add_argument("--masks", type=int, nargs="+", default=[50, 100, 300], help="how many instances")
-    parser.add_argument("--data", help="take the first photo of this dataset instead, such as sa1b:FOLDER")
-    parser.add_argument("--resolution", type=int, help="side of the square of the lines; default as it is")
-    parser.add_argument("--thickness", type=int, default=3, help="of the lines")
-    parser.add_argument("--repeats", type=int, default=3, help="timed runs of each; the fastest counts")
-    given = parser.parse_args()
-    cv2.setNumThreads(1)
-    if given.data:
-        shapes = open_dataset(given.data).shapes(0)
-        packed = [part for part in shapes.parts if isinstance(part, RLE)]
-        scenes = {f"{given.data}, {len(packed)} masks, {shapes.size[1]} × {shapes.size[0]}": packed}
-    else:
-        scenes = {
-            f"{count} masks, {given.side} × {given.side}": scene(given.side, count) for count in given.masks
-        }
-    title = f"thickness {given.thickness}, resolution {given.resolution or 'native'}"
-    table = Table("scene", "", "CPU seconds", "times ours", "lines lost", title=title)
-    for name, masks in scenes.items():
-        measure(table, name, masks, given.thickness, given.resolution, given.repeats)
-    Console().print(table)
-
-
-def measure(
-    table: Table, name: str, masks: Sequence[RLE], thickness: int, resolution: int | None, repeats: int
-) -> None:
-    """One scene's rows."""
-    size = masks[0].size if resolution is None else (resolution, resolution)
-    shapes = Shapes(masks[0].size, masks)
-
-    def official() -> BoolArray:
-        return outline(shapes, thickness=thickness, resolution=size, style="official")
-
-    def exact() -> BoolArray:
-        return outline(shapes, thickness=thickness, resolution=size)
-
-    ours = official()
-    assert (ours == every_mask(masks, thickness, size)).all(), "ours and the dilated and eroded masks differ"
-    published = label_map(masks, thickness, size)
-    assert not (published & ~ours).any(), "the published label map has lines that ours lacks"
-    exact()
-    fastest = seconds(official, repeats)
-    rows = [
-        ("ours, official", fastest, ""),
-        ("ours, exact", seconds(exact, repeats), ""),
-        ("every mask dilated and eroded", seconds(lambda: every_mask(masks, thickness, size)), ""),
-        (
-            "8-bit sum, every value dilated and eroded",
-            seconds(lambda: label_map(masks, thickness, size)),
-            f"{(ours & ~published).sum() / max(1, ours.sum()):.2%}",
-        ),
-    ]
-    for place, (way, taken, lost) in enumerate(rows):
-        last = place == len(rows) - 1
-        table.add_row(
-            "" if place else name, way, f"{taken:.4f}", f"{taken / fastest:.1f}", lost, end_section=last
-        )
-
-
-if __name__ == "__main__":
-    main()

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from maskwright.compiled import compiled
 from maskwright.io.rle import RLE, check_size
+from maskwright.io.rle_kernel import write_number
 from maskwright.types import ByteArray
 
 Labels = npt.NDArray[np.int32]
@@ -90,21 +91,8 @@ def _write(starts: Labels, owners: Labels, count: int, pixels: int, longest: int
                 if number < 0:
                     break
                 # From the fourth on, numbers are differences to the one two before.
-                end = _number(text, end, number - (before_that if written > 2 else 0))
+                end = write_number(text, end, number - (before_that if written > 2 else 0))
                 before_that, before, written = before, number, written + 1
             position = stop
         ends[owner - 1] = end
     return text[:end], ends
-
-
-@compiled
-def _number(text: ByteArray, end: int, value: int) -> int:
-    """Append a number, five bits a character, lowest first; give the new end."""
-    while True:
-        bits = value & 31
-        value >>= 5
-        more = value != -1 if bits & 16 else value != 0
-        text[end] = bits + (32 if more else 0) + 48
-        end += 1
-        if not more:
-            return end

@@ -221,8 +221,10 @@ def rles_to_labels(masks: Sequence[RLE], size: tuple[int, int]) -> LabelMap:
         masks: K of them, which may be 0.
         size: height and width.
     """
+    from maskwright.io.rle_sets import areas
+
     labels = np.zeros(size, np.int32)
-    for index in np.argsort([-mask.area for mask in masks], kind="stable"):
+    for index in np.argsort(-areas(masks), kind="stable"):
         labels[masks[index].decode()] = index + 1
     return labels
 

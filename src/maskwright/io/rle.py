@@ -3,7 +3,7 @@
 A mask is read column by column; `counts` are the lengths of the runs, the first of background (it may be 0).
 COCO writes them as a list of numbers ("uncompressed") or packs them into text (5 bits a character, each run
 from the third on as the difference to the one two before). Both are exact.
-Source: the COCO data format and cocoapi's `maskApi.c`; pycocotools packs the pixels.
+Source: the COCO data format and cocoapi's `maskApi.c`.
 """
 
 from __future__ import annotations
@@ -12,19 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco
 
 from maskwright.errors import MaskError
 from maskwright.io.decode import MAX_PIXELS
 from maskwright.types import BoolArray
 
 Runs = npt.NDArray[np.int64]
-
-# Seven characters hold 35 bits, more than any run of a permitted mask needs.
-_MAX_CHARACTERS = 7
 
 
 @dataclass(frozen=True)
@@ -51,8 +46,10 @@ class RLE:
         """Pack a (H, W) bool mask."""
         assert mask.ndim == 2 and mask.dtype == np.bool_, (mask.shape, mask.dtype)  # noqa: PT018
         check_size(mask.shape)
-        packed = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-        return cls(mask.shape, packed["counts"].decode("ascii"))
+        from maskwright.io.rle_kernel import toggles, write_toggles  # its compiler takes long to import
+
+        text = write_toggles(toggles(mask), mask.size)
+        return cls.trusted((mask.shape[0], mask.shape[1]), text.tobytes().decode("ascii"))
 
     @classmethod
     def from_runs(cls, runs: Iterable[int] | Runs, size: tuple[int, int]) -> RLE:
@@ -64,8 +61,9 @@ class RLE:
         check_size(size)
         values = _as_runs(runs)
         _check_runs(values, size)
-        packed = coco.frPyObjects({"size": list(size), "counts": values}, *size)
-        return cls(size, packed["counts"].decode("ascii"))
+        from maskwright.io.rle_kernel import write_runs
+
+        return cls.trusted(size, write_runs(values).tobytes().decode("ascii"))
 
     @classmethod
     def trusted(cls, size: tuple[int, int], counts: str) -> RLE:
@@ -101,18 +99,16 @@ class RLE:
 
     def decode(self) -> BoolArray:
         """Unpack to (H, W) bool."""
-        height, width = self.size
-        runs = self.runs()
         mask = np.zeros(self.size, np.bool_)
-        # Most objects are small: the empty columns left and right of one are not written out.
-        first = int(runs[0]) // height
-        last = width - (int(runs[-1]) // height if len(runs) % 2 and len(runs) > 1 else 0)
-        if first < last:
-            runs[0] -= first * height
-            runs[-1] -= (width - last) * height
-            columns = np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs)
-            mask[:, first:last] = cv2.transpose(columns.reshape(-1, height)).view(np.bool_)
+        self.draw(mask)
         return mask
+
+    def draw(self, mask: BoolArray) -> None:
+        """Unpack into an (H, W) mask that is empty."""
+        from maskwright.io.rle_kernel import draw
+
+        assert mask.shape == self.size, (mask.shape, self.size)
+        draw(self.runs(), mask.view(np.uint8))
 
     def runs(self) -> Runs:
         """Lengths of the runs, column by column, background first."""
@@ -157,31 +153,26 @@ def decode_all(masks: Iterable[RLE], size: tuple[int, int]) -> BoolArray:
     for row, mask in zip(result, masks, strict=True):
         if mask.size != size:
             raise MaskError(f"a mask of size {mask.size} is among masks of size {size} (height, width).")
-        row[:] = mask.decode()
+        mask.draw(row)
     return result
 
 
 def _unpack(counts: str, size: tuple[int, int]) -> Runs:
     """The numbers in COCO's compressed text."""
-    if len(counts) > _MAX_CHARACTERS * (size[0] * size[1] + 1):
+    from maskwright.io import rle_kernel as kernel
+
+    if len(counts) > kernel.MAX_CHARACTERS * (size[0] * size[1] + 1):
         raise MaskError(f"the counts are {len(counts):,} characters long, too many for a mask of {size}.")
-    # UTF-32 is one number a character, so text beyond ASCII is simply out of range below.
-    codes = np.frombuffer(counts.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64) - 48
-    if not len(codes) or codes.min() < 0 or codes.max() > 63:
+    # What is beyond ASCII becomes a zero, a character that no encoding has.
+    text = counts.encode() if counts.isascii() else bytes(1)
+    runs, wrong = kernel.read_runs(np.frombuffer(text, np.uint8))
+    if wrong == kernel.STRANGE or not counts:
         raise MaskError(f"the counts hold characters that no run-length encoding has: {_brief(counts)}.")
-    ends = np.flatnonzero(codes & 32 == 0)
-    if not len(ends) or ends[-1] != len(codes) - 1:
+    if wrong == kernel.CUT_OFF:
         raise MaskError(f"the counts are cut off in the middle of a number: {_brief(counts)}.")
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts + 1
-    if lengths.max() > _MAX_CHARACTERS:
+    if wrong == kernel.TOO_LARGE:
         raise MaskError(f"the counts hold a number that is too large: {_brief(counts)}.")
-    places = np.arange(len(codes)) - np.repeat(starts, lengths)
-    values: Runs = np.add.reduceat((codes & 31) << (5 * places), starts)
-    values -= np.where(codes[ends] & 16, np.int64(1) << (5 * lengths), 0)
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
+    return runs
 
 
 def _as_runs(runs: Iterable[int] | Runs) -> Runs:
