@@ -10,7 +10,8 @@ from sides import OURS
 from maskwright.io.files import read_json, write_text
 
 ROOT = Path(__file__).parent.parent
-FIGURES = ROOT / "docs" / "results" / "benchmarks"
+PICTURES = ROOT / "docs" / "results"
+FIGURES = PICTURES / "benchmarks"
 PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
@@ -62,6 +63,38 @@ def table(record: dict[str, Any]) -> str:
     return "\n".join([*lines, "", machine_words(record["machine"]), ""])
 
 
+def curve_words(curve: dict[str, Any]) -> str:
+    """How a curve grows, and what was checked, for page and terminal."""
+    powers, axis = curve["powers"], curve["axis"]
+    grows = f"time grows with {axis} to the {powers['seconds']:.2f}, CPU time to the {powers['cpu']:.2f}"
+    first, last = (curve["points"][place] for place in (0, -1))
+    added = f"memory added goes from {first['added']:.0f} to {last['added']:.0f} MB"
+    checks = f" Checked: {'; '.join(curve['checked'])}." if curve.get("checked") else ""
+    return f"{curve['name']}: {grows}; {added}.{checks}"
+
+
+def curve_section(record: dict[str, Any]) -> str:
+    """A benchmark of curves as a section of the page: a picture, and a table each."""
+    lines = [
+        f"## {record['title']}",
+        "",
+        record["text"],
+        "",
+        f"![{record['title']}](results/{record['picture']})",
+    ]
+    for curve in record["curves"]:
+        points = curve["points"]
+        cells = {
+            curve["axis"]: [f"{point['size']:g}" for point in points],
+            "time": [duration(point["seconds"]) for point in points],
+            "CPU time": [duration(point["cpu"]) for point in points],
+            "memory added": [f"{point['added']:.0f} MB" for point in points],
+        }
+        first, *rest = (f"| **{name}** | " + " | ".join(values) + " |" for name, values in cells.items())
+        lines += ["", curve_words(curve), "", first, "|---" * (1 + len(points)) + "|", *rest]
+    return "\n".join([*lines, "", machine_words(record["machine"]), ""])
+
+
 def machine_words(machine: dict[str, Any]) -> str:
     """The machine and the versions in a sentence."""
     limits = machine["limits"]
@@ -73,7 +106,12 @@ def machine_words(machine: dict[str, Any]) -> str:
     )
 
 
+def section(record: dict[str, Any]) -> str:
+    """One benchmark as a section of the page, of either kind."""
+    return curve_section(record) if "curves" in record else table(record)
+
+
 def write_page() -> None:
     """Write the page from all figures there are."""
     records = [read_json(path) for path in sorted(FIGURES.glob("*.json"))]
-    write_text(PAGE, "\n".join([INTRODUCTION, *(table(record) for record in records)]))
+    write_text(PAGE, "\n".join([INTRODUCTION, *map(section, records)]))

@@ -1,50 +1,72 @@
-"""Run the comparisons with peers and write docs/benchmarks.md.
+"""Run the comparisons with peers and the curves, and write docs/benchmarks.md.
 
     python benchmarks/run.py [NAME …] [--quick] [--list]
 
-Each name is a benchmark (a module in this folder that has `comparisons`); without one, all are run. Every
-benchmark runs in a process of its own and its figures are kept in docs/results/benchmarks/NAME.json, so that
-a run that was cut off is carried on with the names that are missing. `--quick` takes small inputs and two
-rounds, to see that all of it works, and writes nothing.
+Each name is a benchmark, a module in this folder that has `comparisons` or `curves`; without one, all are
+run. Every benchmark runs in a process of its own and its figures are kept in
+docs/results/benchmarks/NAME.json, so that a run that was cut off is carried on with the names that are
+missing. `--quick` takes small inputs and two rounds, to see that all of it works, and writes nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from machine import describe, measure_limits
-from page import FIGURES, row_words, write_page
+from curves import draw, measure_curve
+from machine import Limits, describe, measure_limits
+from page import FIGURES, PICTURES, curve_words, row_words, write_page
 from sides import measure
 
 from maskwright.io.files import write_json
 
 HERE = Path(__file__).parent
+BENCHMARK = re.compile(r"^def (comparisons|curves)\(", re.MULTILINE)
 
 
 def benchmarks() -> list[str]:
-    """Modules with comparisons, in the order of the alphabet."""
+    """Modules with comparisons or curves, in the order of the alphabet."""
     scripts = sorted(HERE.glob("*.py"))
-    return [path.stem for path in scripts if "\ndef comparisons(" in path.read_text(encoding="utf-8")]
+    return [path.stem for path in scripts if BENCHMARK.search(path.read_text(encoding="utf-8"))]
 
 
 def run(name: str, quick: bool) -> None:
     """Measure one benchmark in this process and keep its figures."""
     module = importlib.import_module(name)
     limits = measure_limits()
-    rows = []
+    figures = curves(module, name, quick) if hasattr(module, "curves") else rows(module, limits, quick)
+    if not quick:
+        title, _, text = (module.__doc__ or "").partition("\n")
+        about = {"title": title.rstrip("."), "text": text.strip(), "machine": describe(limits)}
+        write_json(FIGURES / f"{name}.json", about | figures)
+
+
+def rows(module: ModuleType, limits: Limits, quick: bool) -> dict[str, Any]:
+    """The rows of a benchmark's comparisons."""
+    measured = []
     for comparison in module.comparisons(quick):
         if quick:
             comparison.rounds = 2
-        rows.append(measure(comparison, limits))
-        print(row_words(rows[-1]), flush=True)
+        measured.append(measure(comparison, limits))
+        print(row_words(measured[-1]), flush=True)
+    return {"rows": measured}
+
+
+def curves(module: ModuleType, name: str, quick: bool) -> dict[str, Any]:
+    """The curves of a benchmark, and a picture of them."""
+    measured = []
+    for curve in module.curves():
+        measured.append(measure_curve(name, curve, quick))
+        print(curve_words(measured[-1]), flush=True)
     if not quick:
-        title, _, text = (module.__doc__ or "").partition("\n")
-        record = {"title": title.rstrip("."), "text": text.strip(), "machine": describe(limits), "rows": rows}
-        write_json(FIGURES / f"{name}.json", record)
+        draw(measured, PICTURES / f"{name}.png")
+    return {"curves": measured, "picture": f"{name}.png"}
 
 
 def main() -> int:

@@ -91,6 +91,11 @@ def parse(options: Any, argv: list[str], *, prog: str, description: str | None =
         raise SystemExit(USAGE_ERROR) from None
 
 
+def values(groups: tuple[tuple[T, ...], ...]) -> list[T]:
+    """All values of an option that may be repeated, each once."""
+    return list(dict.fromkeys(value for group in groups for value in group))
+
+
 @dataclass
 class Session:
     """What a command has while it works: its console, its progress, its failures and its result."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
+from maskwright.cli.common import values
 from maskwright.data.tasks import Task
 from maskwright.errors import ConfigError
 from maskwright.methods.comparison import OVERALL, with_overall
@@ -14,8 +15,6 @@ from maskwright.types import HQMode
 
 if TYPE_CHECKING:
     from maskwright.cli.evaluate import Prompted
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -108,11 +107,6 @@ class Plan:
                 "with --multimask the model chooses among its masks, with --choice oracle the truth does: "
                 "give one of the two."
             )
-
-
-def values(groups: tuple[tuple[T, ...], ...]) -> list[T]:
-    """All values of an option that may be repeated, each once."""
-    return list(dict.fromkeys(value for group in groups for value in group))
 
 
 def _logits(options: Prompted) -> HQMode:

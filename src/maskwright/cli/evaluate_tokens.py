@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from maskwright.cli.boundary_maps import BoundaryMaps, names_of
-from maskwright.cli.common import Session, parse, run
-from maskwright.cli.evaluate_plan import values
+from maskwright.cli.common import Session, parse, run, values
 from maskwright.cli.tables import rich_table
 from maskwright.errors import ConfigError, DatasetError, MaskwrightError
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from maskwright.cli.common import Common, Session, parse, run
-from maskwright.cli.evaluate_plan import make_selection, values
+from maskwright.cli.common import Common, Session, parse, run, values
 from maskwright.cli.tables import rich_table
 from maskwright.errors import ConfigError, MaskwrightError
-from maskwright.methods.scores import PromptKind, Selection
+from maskwright.methods.selection import PromptKind, Selection
 
 if TYPE_CHECKING:
     from maskwright.methods.uncertainty.collect import Survey
@@ -84,6 +83,7 @@ def main(argv: list[str]) -> int:
 
 def evaluate(options: EvaluateUncertainty, session: Session) -> None:
     """Ask, measure, print the tables and fill in the result."""
+    from maskwright.cli.evaluate_plan import make_selection
     from maskwright.data.registry import open_dataset
     from maskwright.io.files import make_parents, write_text
     from maskwright.methods.provenance import machine, versions

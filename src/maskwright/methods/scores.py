@@ -8,36 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from maskwright.methods.selection import Choice as Choice
+from maskwright.methods.selection import ClickKind as ClickKind
+from maskwright.methods.selection import PromptKind as PromptKind
+from maskwright.methods.selection import Selection as Selection
 from maskwright.metrics.statistics import percentile_interval, resampled_means
 
-PromptKind = Literal["box", "point"]
-ClickKind = Literal["center", "edge"]
-Choice = Literal["single", "oracle"]
 Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which objects of a dataset are asked for.
-
-    Args:
-        min_area: smallest share of the image an object may cover.
-        max_area: largest share.
-        per_image: at most this many objects of one image, drawn at random; None takes all.
-        seed: of that draw; an image's draw depends on nothing but the seed and its place in the dataset.
-        limit: at most this many images, spread evenly over the dataset; None takes all.
-    """
-
-    min_area: float = 0.005
-    max_area: float = 0.6
-    per_image: int | None = 2
-    seed: int = 0
-    limit: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import itemgetter
 from typing import Any, Self, overload
 
 import torch
@@ -286,40 +285,32 @@ class Segmenter:
         features = embedding.features.map(lambda part: part.to(self.device))
         kept: list[Tensor] = []
 
-        def answer(group: Prompts, asked: _Asked, index: Tensor, rows: Sequence[int]) -> list[None]:
-            parts = self._answer(features, embedding.geometry, group, asked, keep, rows)
+        def answer(index: Tensor, group: Prompts, rows: Sequence[int]) -> list[None]:
+            chosen = slice(rows[0], rows[-1] + 1)
+            given = (group.points, group.labels, group.boxes, group.masks)
+            part = Prompts(*(None if values is None else values[chosen] for values in given))
+            parts = self._answer(features, embedding.geometry, part, index[chosen], how, keep)
             if not kept:
-                kept.extend(part.new_empty(len(prompts), *part.shape[1:]) for part in parts)
-            for whole, part in zip(kept, parts, strict=True):
-                whole[index[rows[0] : rows[-1] + 1]] = part
+                kept.extend(values.new_empty(len(prompts), *values.shape[1:]) for values in parts)
+            for whole, values in zip(kept, parts, strict=True):
+                whole[index[chosen]] = values
             return [None] * len(rows)
 
         for index, group in prompts.groups():
-            guidance = None if how.guidance is None else how.guidance.map(itemgetter(index))
-            asked = replace(how, guidance=guidance)
             # Fewer prompts at once where memory runs out; how many makes no difference to the masks.
-            in_chunks(partial(answer, group, asked, index), range(len(group)), self.chunk)
+            in_chunks(partial(answer, index, group), range(len(group)), self.chunk)
         return tuple(kept)
 
     def _answer(
-        self,
-        features: Features,
-        geometry: Geometry,
-        prompts: Prompts,
-        how: _Asked,
-        keep: _Keep,
-        rows: Sequence[int],
+        self, features: Features, geometry: Geometry, part: Prompts, places: Tensor, how: _Asked, keep: _Keep
     ) -> _Parts:
-        """What is kept of some prompts of equal structure."""
-        chosen = slice(rows[0], rows[-1] + 1)
-        given = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
-        part = Prompts(*(None if values is None else values[chosen] for values in given))
+        """What is kept of some prompts of equal structure, which have these places among all."""
         task = how.task
         if task is None and part.masks is None and self.model.task_prompts is not None:
             task = TASKS["unlabeled"]
         batch = to_batch(part, geometry, self.device, task)
         if how.guidance is not None:
-            batch = replace(batch, guidance=how.guidance.map(lambda values: values[chosen].to(self.device)))
+            batch = replace(batch, guidance=how.guidance.map(lambda values: values[places].to(self.device)))
         decode = self.model.decode_once if how.multimask else self.model.decode
         with self._precision():
             decoded = decode(features, batch)
