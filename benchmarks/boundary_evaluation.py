@@ -1,10 +1,10 @@
 """BSDS500's boundary counts.
 
-A boundary map is thinned at each of some thresholds and its pixels are matched with those of every annotator,
-one to one. The plain version thins the whole image in NumPy and solves every matching from scratch with SciPy's
-min_weight_full_bipartite_matching. Maps are HED's on test photos of BSDS500; without the data, made-up lines.
-Predicted pixels, true pixels and matched true pixels must be equal; which predicted pixels are matched may
-differ where several matchings cost the same.
+A boundary map is thinned at each of some thresholds and its pixels are matched with those of every
+annotator, one to one. The plain version thins the whole image in NumPy and solves every matching from
+scratch with SciPy's min_weight_full_bipartite_matching. Maps are HED's on test photos of BSDS500; without
+the data, made-up lines. Predicted pixels, true pixels and matched true pixels must be equal; which
+predicted pixels are matched may differ where several matchings cost the same.
 """
 
 from __future__ import annotations

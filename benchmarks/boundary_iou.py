@@ -1,9 +1,10 @@
 """Boundary IoU.
 
-The boundary IoU of predicted and true masks (Cheng et al., CVPR 2021), beside the usual way: the whole image,
-with a border of background, is eroded d times by 3 × 3 with OpenCV, d being 2 % of the diagonal, and the two
-bands are compared as arrays of bytes. Masks are those of DAVIS 2016 at 480p, and enlarged to 1080p; a mask
-that covers the whole image has no empty surroundings that could be left out. The scores must be equal.
+The boundary IoU of predicted and true masks (Cheng et al., CVPR 2021), beside the usual way: the whole
+image, with a border of background, is eroded d times by 3 × 3 with OpenCV, d being 2 % of the diagonal, and
+the two bands are compared as arrays of bytes. Masks are those of DAVIS 2016 at 480p, and enlarged to 1080p;
+a mask that covers the whole image has no empty surroundings that could be left out. The scores must be
+equal.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Outlines of all instances of a photo.
 
-From run lengths to the lines between instances, in the style that DirectSAM labels its photos with. Ours draws
-them from the runs. The usual ways decode every mask: "each mask" dilates and erodes every one over the whole
-image with OpenCV; "label map", as DirectSAM publishes it, adds them up in 8 bits and dilates and erodes each
-value. Instances are blobs of all sizes, as SA-1B's are. Ours must give the same lines as the first; the
-second's must be among them, for where sums are equal it loses some.
+From run lengths to the lines between instances, in the style that DirectSAM labels its photos with. Ours
+draws them from the runs. The usual ways decode every mask: "each mask" dilates and erodes every one over
+the whole image with OpenCV; "label map", as DirectSAM publishes it, adds them up in 8 bits and dilates and
+erodes each value. Instances are blobs of all sizes, as SA-1B's are. Ours must give the same lines as the
+first; the second's must be among them, for where sums are equal it loses some.
 """
 
 from __future__ import annotations

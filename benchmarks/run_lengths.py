@@ -1,9 +1,10 @@
 """Run lengths of masks.
 
 COCO's run lengths, packed, unpacked, measured and combined, beside pycocotools, whose loops are in C. Masks
-are arrays as models and image files give them, row by row; pycocotools wants them column by column, and makes
-them so rather by a copy. Where it gets an array of its own order, the row says "column by column". From torch's
-tensors there is also Meta's way, by torch's own operations. The texts and numbers must be the same.
+are arrays as models and image files give them, row by row; pycocotools wants them column by column, and
+makes them so rather by a copy. Where it gets an array of its own order, the row says "column by column".
+From torch's tensors there is also Meta's way, by torch's own operations. The texts and numbers must be the
+same.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 HQ-SAM's mask loss, cross-entropy and Dice at 112 × 112 points that are drawn mostly where the prediction is
 undecided, and its gradient: ours, and the same by the formulas of PointRend (Kirillov et al., CVPR 2020,
-section 3.1) in plain PyTorch, with every map read by `grid_sample`. Logits are 256 × 256, targets 1024 × 1024
-bool. Both draw the same points, and both take what lies beyond the outermost pixels' middles as these pixels.
+section 3.1) in plain PyTorch, with every map read by `grid_sample`. Logits are 256 × 256, targets 1024 ×
+1024, float as the published loop has them, or bool, of which ours converts what it reads. Both draw the
+same points, and both take what lies beyond the outermost pixels' middles as these pixels.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
         targets_NHW = torch.from_numpy(masks)
         logits_Nhw = torch.nn.functional.avg_pool2d(targets_NHW[:, None].float(), 4)[:, 0] * 8 - 4
         noise = torch.randn(logits_Nhw.shape, generator=torch.Generator().manual_seed(0))
-        yield compare(f"{count} masks of {source}, {points} points", logits_Nhw + noise, targets_NHW, points)
+        for kind, targets in (("float", targets_NHW.float()), ("bool", targets_NHW)):
+            name = f"{count} masks of {source}, {kind} targets, {points} points"
+            yield compare(name, logits_Nhw + noise, targets, points)
 
 
 def compare(name: str, logits_Nhw: Tensor, targets_NHW: Tensor, points: int) -> Comparison:

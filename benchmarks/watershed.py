@@ -1,11 +1,12 @@
 """Watershed, and from a boundary map to segments.
 
 "Flood": our watershed, scikit-image's and OpenCV's, on the same levels from the same seeds; ours and
-scikit-image's must agree but for ties between seeds, whose order is scikit-image's own. OpenCV's orders pixels
-by differences of colour and leaves lines, so only its time is of interest. "Segments": from a boundary map to
-run lengths, and the published way (EPOC: Chen et al. 2025) with scikit-image's `label` and `watershed`, one
-bool mask a segment, sorted by area and stacked, each packed by pycocotools; the segments must be as many and
-the same but for ties. Maps are the blurred gradient of a photo, in 256 levels; t is the threshold of the seeds.
+scikit-image's must agree but for ties between seeds, whose order is scikit-image's own. OpenCV's orders
+pixels by differences of colour and leaves lines, so only its time is of interest. "Segments": from a
+boundary map to run lengths, and the published way (EPOC: Chen et al. 2025) with scikit-image's `label` and
+`watershed`, one bool mask a segment, sorted by area and stacked, each packed by pycocotools; the segments
+must be as many and the same but for ties. Maps are the blurred gradient of a photo, in 256 levels; t is the
+threshold of the seeds.
 """
 
 from __future__ import annotations

@@ -151,6 +151,19 @@ def test_reading_points_equals_twin(values: Array, x: float, y: float) -> None:
     assert float(read) == pytest.approx(twin.read_point(values, x, y), abs=1e-6)
 
 
+@given(
+    values=hnp.arrays(np.bool_, st.tuples(st.integers(1, 6), st.integers(1, 6))),
+    places=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5),
+)
+@settings(max_examples=150, deadline=None)
+def test_reading_points_of_bool_equals_twin(
+    values: npt.NDArray[np.bool_], places: list[tuple[float, float]]
+) -> None:
+    coords = torch.tensor([places], dtype=torch.float64)
+    expected = [twin.read_point(values.astype(float), *place) for place in places]
+    assert losses.read_points(torch.from_numpy(values)[None], coords)[0].tolist() == pytest.approx(expected)
+
+
 class TestSampling:
     def test_points_lie_where_the_prediction_is_undecided(self) -> None:
         ramp = torch.linspace(-10, 10, 64).expand(1, 64, 64)

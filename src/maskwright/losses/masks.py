@@ -110,8 +110,8 @@ def sampled_bce_dice(
     logits = _wide(logits_Nhw)
     with torch.no_grad():
         coords_NP2 = sample_points(logits, points, generators)
-        targets_NP = read_points(targets_NHW.to(logits.dtype), coords_NP2)
-        weights_NP = None if weights_NHW is None else read_points(weights_NHW.to(logits.dtype), coords_NP2)
+        targets_NP = _read(targets_NHW, coords_NP2, logits.dtype)
+        weights_NP = None if weights_NHW is None else _read(weights_NHW, coords_NP2, logits.dtype)
     logits_NP = read_points(logits, coords_NP2)
     pixelwise = F.binary_cross_entropy_with_logits(logits_NP, targets_NP, reduction="none")
     return SampledLoss(_flat_mean(pixelwise, weights_NP), _dice(logits_NP, targets_NP, weights_NP, 1.0))
@@ -208,7 +208,7 @@ def sample_points(
     important = int(IMPORTANT * points)
     candidates_NQ2 = uniform(OVERSAMPLE * points)
     doubt_NQ = -read_points(_wide(logits_Nhw), candidates_NQ2).abs()
-    chosen_NP = doubt_NQ.topk(important, dim=1).indices
+    chosen_NP = doubt_NQ.topk(important, dim=1, sorted=False).indices
     chosen_NP2 = candidates_NQ2.gather(1, chosen_NP[..., None].expand(-1, -1, 2))
     return torch.cat([chosen_NP2, uniform(points - important)], dim=1)
 
@@ -220,18 +220,43 @@ def read_points(maps_NHW: Tensor, coords_NP2: Tensor) -> Tensor:
     which asks for half a mask along the image's border.)
 
     Args:
-        maps_NHW: (N, H, W) float.
+        maps_NHW: (N, H, W); of whole numbers or bool, only what lies around the points becomes a float.
         coords_NP2: (N, P, 2) relative (x, y) in [0, 1].
 
     Returns:
-        (N, P).
+        (N, P) of the maps' type, or else the points'.
     """
+    if not maps_NHW.is_floating_point():
+        return _read_corners(maps_NHW, coords_NP2)
     if not len(maps_NHW):
         return maps_NHW.new_zeros(0, coords_NP2.shape[1])
     grid_N1P2 = (2 * coords_NP2 - 1)[:, None].to(maps_NHW.dtype)
     return F.grid_sample(
         maps_NHW[:, None], grid_N1P2, mode="bilinear", padding_mode="border", align_corners=False
     )[:, 0, 0]
+
+
+def _read(maps_NHW: Tensor, coords_NP2: Tensor, dtype: torch.dtype) -> Tensor:
+    if maps_NHW.is_floating_point():
+        return read_points(maps_NHW.to(dtype), coords_NP2)
+    return read_points(maps_NHW, coords_NP2).to(dtype)
+
+
+def _read_corners(maps_NHW: Tensor, coords_NP2: Tensor) -> Tensor:
+    """As `read_points`, from the four pixels around each point: most need no conversion then."""
+    height, width = maps_NHW.shape[1:]
+    x_NP = (coords_NP2[..., 0] * width - 0.5).clamp(0, width - 1)
+    y_NP = (coords_NP2[..., 1] * height - 0.5).clamp(0, height - 1)
+    left_NP, top_NP = x_NP.long(), y_NP.long()
+    across_NP, down_NP = x_NP - left_NP, y_NP - top_NP
+    right_NP = (left_NP + 1).clamp(max=width - 1)
+    pixels_NX = maps_NHW.flatten(1)
+
+    def row(y_NP: Tensor) -> Tensor:
+        first, second = (pixels_NX.gather(1, y_NP * width + side_NP) for side_NP in (left_NP, right_NP))
+        return torch.lerp(first.to(x_NP.dtype), second.to(x_NP.dtype), across_NP)
+
+    return torch.lerp(row(top_NP), row((top_NP + 1).clamp(max=height - 1)), down_NP)
 
 
 def _wide(values: Tensor) -> Tensor:
