@@ -40,14 +40,14 @@ def run(name: str, quick: bool) -> None:
     """Measure one benchmark in this process and keep its figures."""
     module = importlib.import_module(name)
     limits = measure_limits()
-    figures = curves(module, name, quick) if hasattr(module, "curves") else rows(module, limits, quick)
+    figures = curves_of(module, name, quick) if hasattr(module, "curves") else rows_of(module, limits, quick)
     if not quick:
         title, _, text = (module.__doc__ or "").partition("\n")
         about = {"title": title.rstrip("."), "text": text.strip(), "machine": describe(limits)}
         write_json(FIGURES / f"{name}.json", about | figures)
 
 
-def rows(module: ModuleType, limits: Limits, quick: bool) -> dict[str, Any]:
+def rows_of(module: ModuleType, limits: Limits, quick: bool) -> dict[str, Any]:
     """The rows of a benchmark's comparisons."""
     measured = []
     for comparison in module.comparisons(quick):
@@ -58,7 +58,7 @@ def rows(module: ModuleType, limits: Limits, quick: bool) -> dict[str, Any]:
     return {"rows": measured}
 
 
-def curves(module: ModuleType, name: str, quick: bool) -> dict[str, Any]:
+def curves_of(module: ModuleType, name: str, quick: bool) -> dict[str, Any]:
     """The curves of a benchmark, and a picture of them."""
     measured = []
     for curve in module.curves():

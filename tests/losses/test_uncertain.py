@@ -125,7 +125,7 @@ def test_the_iou_head_learns_on_the_whole_label_or_on_its_trusted_pixels() -> No
     certainty = torch.tensor([[[1.0, 0.3], [1.0, 1.0]]])
     predicted = torch.zeros(1)
     assert float(plain.iou_head(predicted, logits, targets)) == pytest.approx(0.25)
-    sure = certainty > losses.THRESHOLD
+    sure = certainty > 0.6
     assert float(plain.iou_head(predicted, logits, targets, sure)) == pytest.approx(1)
 
 
