@@ -51,7 +51,7 @@ def uncertain_dice(
     logits_NHW: Tensor,
     targets_NHW: Tensor,
     certainty_NHW: Tensor | None,
-    theta: float,
+    theta: float = 0.6,  # appendix B.1; the released code has 0.5
     *,
     smooth: float = 1.0,
 ) -> Tensor:
