@@ -21,12 +21,17 @@ from torch import Tensor, nn
 
 def stand_in() -> None:
     """Put what the peers import where they look for it, unless the real thing is there."""
-    if "torchvision" not in sys.modules and find_spec("torchvision") is None:
+    if is_missing("torchvision"):
         provide("torchvision.ops.boxes", batched_nms=batched_nms, box_area=box_area)
         provide("torchvision.transforms.functional", resize=resize, to_pil_image=PILImages.fromarray)
-    if "timm" not in sys.modules and find_spec("timm") is None:
+    if is_missing("timm"):
         provide("timm.models.layers", DropPath=nn.Identity, to_2tuple=None, trunc_normal_=None)
         provide("timm.models.registry", register_model=lambda function: function)
+
+
+def is_missing(package: str) -> bool:
+    """Whether neither it nor what stands in for it is there."""
+    return package not in sys.modules and find_spec(package) is None
 
 
 def provide(name: str, **content: Any) -> None:  # noqa: ANN401
@@ -47,18 +52,25 @@ def box_area(boxes_N4: Tensor) -> Tensor:
     return (boxes_N4[:, 2] - boxes_N4[:, 0]) * (boxes_N4[:, 3] - boxes_N4[:, 1])
 
 
-def batched_nms(boxes_N4: Tensor, scores_N: Tensor, categories_N: Tensor, threshold: float) -> Tensor:
-    """Indices of boxes that stay, best first: those that overlap no better one of their category too much."""
-    shift = categories_N.to(boxes_N4) * (boxes_N4.max() + 1 if len(boxes_N4) else 1)
-    boxes = (boxes_N4 + shift[:, None]).double().numpy()
-    order = np.argsort(-scores_N.numpy(), kind="stable")
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
+    """Indices of boxes that stay, best first: those that overlap no better one of their category too much.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,).
+        idxs: (N,) categories.
+        iou_threshold: overlap that is too much.
+    """
+    shift = idxs.to(boxes) * (boxes.max() + 1 if len(boxes) else 1)
+    corners = (boxes + shift[:, None]).double().numpy()
+    order = np.argsort(-scores.numpy(), kind="stable")
+    areas = (corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1])
     kept = []
     while len(order):
         best, rest = order[0], order[1:]
         kept.append(int(best))
-        low = np.maximum(boxes[best, :2], boxes[rest, :2])
-        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        low = np.maximum(corners[best, :2], corners[rest, :2])
+        high = np.minimum(corners[best, 2:], corners[rest, 2:])
         inside = np.prod(np.clip(high - low, 0, None), axis=1)
-        order = rest[inside <= threshold * (areas[best] + areas[rest] - inside)]
+        order = rest[inside <= iou_threshold * (areas[best] + areas[rest] - inside)]
     return torch.tensor(kept, dtype=torch.int64)

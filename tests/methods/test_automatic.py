@@ -110,7 +110,7 @@ def test_the_batch_makes_no_difference(size: int) -> None:
     found = generate(segmenter, picture(), LOOSE.model_copy(update={"points_per_batch": size}))
     assert all(map(same, found, expected))
     assert len(found) == len(expected)
-    assert max(model.decoded) == min(size, segmenter.chunk)
+    assert max(model.decoded) == min(size, segmenter.at_once)
 
 
 def test_low_res_is_the_mask_in_its_crops_frame() -> None:

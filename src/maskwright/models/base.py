@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from maskwright.models.guidance import Guidance
 from maskwright.models.task_prompts import TaskPrompts
+from maskwright.models.two_way import Memo
 from maskwright.types import Resize
 
 
@@ -26,11 +27,14 @@ class Features:
         image: (B, C, h, w) the image embedding.
         early: (B, h, w, D) SAM-HQ's early map (first global-attention block), or None.
         high_res: further maps, finest first, (B, C_i, h_i, w_i); SAM 2 and nano have them.
+        memo: what a decoder makes of B = 1 image for all prompts without a mask, kept for the length of one
+            call, in which neither weights nor task change; None keeps nothing.
     """
 
     image: Tensor
     early: Tensor | None = None
     high_res: tuple[Tensor, ...] = ()
+    memo: Memo | None = None
 
     def __len__(self) -> int:
         return len(self.image)
@@ -74,6 +78,20 @@ class PromptBatch:
 
 
 @dataclass(frozen=True, eq=False)
+class Sketch:
+    """What a decoder says of prompts of one image before it draws a mask.
+
+    Args:
+        iou: (1, N, M) predicted IoU of each mask.
+        draw: gives the whole answer for some of the N prompts, (K,) by number: K ambiguous masks; mask 0 is
+            whatever costs least.
+    """
+
+    iou: Tensor
+    draw: Callable[[Tensor], Decoded]
+
+
+@dataclass(frozen=True, eq=False)
 class Decoded:
     """The decoder's raw output; choosing among it is `selection.select`.
 
@@ -110,6 +128,11 @@ class Decoded:
     ) -> Decoded:
         """What `parts` took apart."""
         return cls(masks, iou, tokens, hq, mask_token)
+
+    def of_prompts(self, rows_K: Tensor) -> Decoded:
+        """The answers to some prompts, by number."""
+        parts = (self.masks, self.iou, self.tokens, self.hq, self.replaced)
+        return Decoded(*(None if part is None else part[:, rows_K] for part in parts))  # type: ignore[arg-type]
 
 
 class MaskModel(nn.Module, ABC):
@@ -150,6 +173,11 @@ class MaskModel(nn.Module, ABC):
     def decode_once(self, features: Features, prompts: PromptBatch) -> Decoded:
         """Decode in one pass: enough for the ambiguous masks where the single one takes several."""
         return self.decode(features, prompts)
+
+    def sketch(self, features: Features, prompts: PromptBatch) -> Sketch:
+        """Decode prompts of one image as `decode_once`, drawing only the masks that are then asked for."""
+        decoded = self.decode_once(features, prompts)
+        return Sketch(decoded.iou, decoded.of_prompts)
 
     @abstractmethod
     def output_tokens(self) -> Tensor:

@@ -4,7 +4,8 @@ Two things enter the decoder's two-way transformer: where the target probably is
 tokens to the image (target-guided attention), and the target's embedding is added to the tokens
 (target-semantic prompting).
 
-Axes: A = images × prompts, N prompts, T tokens, C channels, L = h·w cells, E heads, D channels of a head.
+Axes: A = images × prompts, X = A or 1, N prompts, T tokens, C channels, L = h·w cells, E heads, D channels
+of a head.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
+import torch
 from torch import Tensor
 
 from maskwright.choices import GuidanceMode as GuidanceMode
+from maskwright.models.two_way import Memo, is_worthwhile, run_on_tokens
 
 GUIDANCE_MODES: tuple[GuidanceMode, ...] = get_args(GuidanceMode)
 
@@ -45,15 +48,34 @@ class Guidance:
 def run_two_way(
     transformer: Any,  # noqa: ANN401
     tokens_ATC: Tensor,
-    image_AChw: Tensor,
+    image_XChw: Tensor,
     position_1Chw: Tensor,
     guidance: Guidance | None = None,
+    memo: Memo | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Run the two-way transformer of SAM, SAM 2 or nano, as transformers has it, guided or not.
+    """Run the two-way transformer of SAM, SAM 2 or nano, guided or not.
+
+    Without guidance and gradients the work is done on the tokens (`models.two_way`), if they are few;
+    otherwise as transformers has it.
+
+    Args:
+        transformer: transformers' module.
+        tokens_ATC: of the prompts.
+        image_XChw: X is A, or 1 where all prompts share it.
+        position_1Chw: encoding of the image's positions.
+        guidance: PerSAM's.
+        memo: of this image and these weights; None keeps nothing.
 
     Returns:
-        The tokens (A, T, C) and the image (A, C, h, w).
+        The tokens (A, T, C) and the image (A, C, h, w), stored as (A, h, w, C).
     """
+    size = image_XChw.shape[-2:]
+    if guidance is None and not torch.is_grad_enabled() and is_worthwhile(transformer, tokens_ATC.shape[1]):
+        image, position = (part.flatten(2).transpose(1, 2) for part in (image_XChw, position_1Chw))
+        memo = {} if memo is None else memo
+        tokens, keys = run_on_tokens(transformer, tokens_ATC, image, position[0], memo)
+        return tokens, keys.transpose(1, 2).unflatten(2, size)
+    image_AChw = image_XChw.expand(len(tokens_ATC), -1, -1, -1)
     if guidance is None:
         tokens, keys = transformer(
             point_embeddings=tokens_ATC[:, None],
@@ -64,7 +86,7 @@ def run_two_way(
     else:
         image, position = (part.flatten(2).transpose(1, 2)[:, None] for part in (image_AChw, position_1Chw))
         tokens, keys = _guided(transformer, tokens_ATC[:, None], image, position, guidance)
-    return tokens[:, 0], keys[:, 0].transpose(1, 2).unflatten(2, image_AChw.shape[-2:])
+    return tokens[:, 0], keys[:, 0].transpose(1, 2).unflatten(2, size)
 
 
 def _guided(

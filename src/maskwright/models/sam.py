@@ -5,8 +5,8 @@ The forward is written here because transformers' differs where it matters: its 
 where the original has 1e-5, its attention forms the bias matrix, and its mixed precision would round the
 positions of prompts.
 
-Axes: B images, N prompts, A = B·N, P points, M mask tokens, T tokens, L = h·w, C D channels, H W h w sizes,
-S input side.
+Axes: B images, N prompts, A = B·N, X = A or 1, P points or pixels, M mask tokens, T tokens, L = h·w,
+C D c channels, H W h w sizes, S input side.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
 
 from maskwright.models.attention import replace_attention
-from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
+from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch, Sketch
 from maskwright.models.guidance import run_two_way
 from maskwright.models.packed import feed_forward
 
@@ -81,34 +81,55 @@ class SAM(MaskModel):
         return encoder.neck(x_BHWD), early
 
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
-        """Decode N prompts of each image; the tokens are IoU, then four masks."""
-        decoded, _ = self._decode(features, prompts)
-        return decoded
+        """Decode N prompts of each image; the tokens are IoU, four masks, and HQ where there is one."""
+        return self._draw(features, *self._transform(features, prompts), prompts.shape)
+
+    def sketch(self, features: Features, prompts: PromptBatch) -> Sketch:
+        """The scores of N prompts of one image; upscaling, most of the work, is left for later."""
+        out_ATC, image_ACHW = self._transform(features, prompts)
+
+        def draw(rows_K: Tensor) -> Decoded:
+            return self._draw(features, out_ATC[rows_K], image_ACHW[rows_K], (1, len(rows_K)))
+
+        return Sketch(self.net.mask_decoder.iou_prediction_head(out_ATC[None, :, 0]), draw)
 
     def output_tokens(self) -> Tensor:
         """IoU and four masks."""
         decoder = self.net.mask_decoder
         return torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
 
-    def _decode(self, features: Features, prompts: PromptBatch) -> tuple[Decoded, Tensor]:
-        """SAM's decoder; also returns the upscaled map (A, C / 8, H, W)."""
+    def _transform(self, features: Features, prompts: PromptBatch) -> tuple[Tensor, Tensor]:
+        """The decoder's transformer: the output tokens (A, T, C) and the image (A, C, h, w)."""
         decoder = self.net.mask_decoder
         images, count = prompts.shape
         sparse_ATC, dense_ACHW = embed_prompts(self.net, prompts)
         output_ATC, dense_ACHW = self.with_task(prompts, dense_ACHW)
         tokens_ATC = torch.cat([output_ATC.expand(images * count, -1, -1), sparse_ATC], dim=1)
-        source_ACHW = features.image.repeat_interleave(count, dim=0) + dense_ACHW
-        position = image_positions(self.net, *source_ACHW.shape[-2:])
+        image_XCHW, memo = features.image, features.memo if prompts.masks is None else None
+        if images > 1:  # One image is shared by all its prompts as it is.
+            image_XCHW = image_XCHW.repeat_interleave(count, dim=0)
+        source_XCHW = image_XCHW + dense_ACHW
+        position = image_positions(self.net, *source_XCHW.shape[-2:])
         out_ATC, image_ACHW = run_two_way(
-            decoder.transformer, tokens_ATC, source_ACHW, position, prompts.guidance
+            decoder.transformer, tokens_ATC, source_XCHW, position, prompts.guidance, memo
         )
-        out_ATC = out_ATC[:, : output_ATC.shape[-2]]
-        upscaled = upscale(decoder, image_ACHW)
+        return out_ATC[:, : output_ATC.shape[-2]], image_ACHW
+
+    def _draw(
+        self, features: Features, out_ATC: Tensor, image_ACHW: Tensor, shape: tuple[int, int]
+    ) -> Decoded:
+        """Masks and scores of (B, N) = `shape` prompts from what the transformer gave."""
+        return self._of_cells(out_ATC, upscale(self.net.mask_decoder, image_ACHW), shape)
+
+    def _of_cells(self, out_ATC: Tensor, cells_Ahw44C: Tensor, shape: tuple[int, int]) -> Decoded:
+        """SAM's masks and scores, with the image upscaled already."""
+        decoder = self.net.mask_decoder
         kernels = [mlp(out_ATC[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
-        masks_AMHW = apply_kernels(torch.stack(kernels, dim=1), upscaled)
+        kernels_AMC = torch.stack(kernels, dim=1)
+        masks_AMP = kernels_AMC @ cells_Ahw44C.flatten(1, 4).transpose(1, 2)
+        masks_AMHW = arrange(masks_AMP.unflatten(2, cells_Ahw44C.shape[1:5]))
         iou_AM = decoder.iou_prediction_head(out_ATC[:, 0])
-        parts = (part.view(images, count, *part.shape[1:]) for part in (masks_AMHW, iou_AM, out_ATC))
-        return Decoded(*parts), upscaled
+        return Decoded(*(part.unflatten(0, shape) for part in (masks_AMHW, iou_AM, out_ATC)))
 
 
 def _restore_norm_eps(net: Any) -> None:  # noqa: ANN401
@@ -172,10 +193,37 @@ def _embed_pixels(encoder: Any, xy: Tensor) -> Tensor:  # noqa: ANN401
     return encode_positions(matrix, (xy.float() + 0.5) / encoder.input_image_size).to(matrix.dtype)
 
 
-def upscale(decoder: Any, keys_ACHW: Tensor) -> Tensor:  # noqa: ANN401
-    """SAM's two transposed convolutions: (A, C, h, w) → (A, C / 8, 4h, 4w)."""
-    up = F.gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(keys_ACHW)))
-    return F.gelu(decoder.upscale_conv2(up))
+def upscale(decoder: Any, image_AChw: Tensor) -> Tensor:  # noqa: ANN401
+    """SAM's two transposed convolutions: (A, C, h, w) → (A, h, w, 4, 4, C / 8), as `arrange` reads it.
+
+    Their windows of 2 × 2 do not overlap, so each is a matrix product of a cell's channels. What a cell
+    becomes stays together, its channels last: no map is moved in memory until there are masks.
+    """
+    norm = decoder.upscale_layer_norm
+    cells_AhwC = image_AChw.permute(0, 2, 3, 1)
+    up_Ahw4C = _spread(decoder.upscale_conv1, cells_AhwC)
+    up_Ahw4C = F.gelu(F.layer_norm(up_Ahw4C, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
+    return F.gelu(_spread(decoder.upscale_conv2, up_Ahw4C))
+
+
+def _spread(convolution: nn.ConvTranspose2d, cells: Tensor) -> Tensor:
+    """(…, C) → (…, 4, c): each cell's four, row by row, of a transposed convolution by 2 with stride 2."""
+    weight_4cC = convolution.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    assert convolution.bias is not None
+    spread: Tensor = F.linear(cells, weight_4cC, convolution.bias.repeat(4)).unflatten(-1, (4, -1))
+    return spread
+
+
+def arrange(maps_AMhw44: Tensor) -> Tensor:
+    """Lay out what cells were spread to twice: (A, M, h, w, 4, 4) → (A, M, 4h, 4w)."""
+    parts: Tensor = maps_AMhw44.unflatten(5, (2, 2)).unflatten(4, (2, 2))
+    return parts.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 7).flatten(2, 4)
+
+
+def arrange_channels(cells_Ahw44C: Tensor) -> Tensor:
+    """The same with the channels last in memory: (A, h, w, 4, 4, C) → (A, C, 4h, 4w)."""
+    parts: Tensor = cells_Ahw44C.unflatten(4, (2, 2)).unflatten(3, (2, 2))
+    return parts.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4, 6).flatten(1, 3).permute(0, 3, 1, 2)
 
 
 def apply_kernels(kernels_AMC: Tensor, maps_ACHW: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, SamHQConfig, SamHQModel
 
-from maskwright.models.base import Decoded, Features, PromptBatch
-from maskwright.models.sam import SAM, apply_kernels
+from maskwright.models.base import Decoded, Features
+from maskwright.models.sam import SAM, apply_kernels, arrange_channels, upscale
 
 
 class SAMHQ(SAM):
@@ -53,12 +53,17 @@ class SAMHQ(SAM):
         fused = decoder.encoder_conv2(late) + decoder.compress_vit_conv2(early)
         return replace(features, high_res=(fused,))
 
-    def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
-        """Decode N prompts of each image; the tokens are IoU, four masks, HQ."""
+    def _draw(
+        self, features: Features, out_ATC: Tensor, image_ACHW: Tensor, shape: tuple[int, int]
+    ) -> Decoded:
+        """SAM's masks, and the HQ token's on the fused maps."""
         if not features.high_res:
             features = self.fuse(features)
-        decoded, upscaled = self._decode(features, prompts)
-        return replace(decoded, hq=self._hq_masks(features.high_res[0], upscaled, decoded.tokens))
+        cells_Ahw44C = upscale(self.net.mask_decoder, image_ACHW)
+        decoded = self._of_cells(out_ATC, cells_Ahw44C, shape)
+        # The channels of a pixel stay together in memory, as convolutions like it.
+        upscaled_ACHW = arrange_channels(cells_Ahw44C)
+        return replace(decoded, hq=self._hq_masks(features.high_res[0], upscaled_ACHW, decoded.tokens))
 
     def output_tokens(self) -> Tensor:
         """IoU, four masks and HQ."""

@@ -7,47 +7,31 @@ Axes: B images, N prompts, M masks, T tokens, C channels, h w low resolution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self, overload
 
 import torch
 from torch import Tensor
 
-from maskwright.data.tasks import TASKS, Task, task_id
+from maskwright.data.tasks import Task, task_id
 from maskwright.debug import debug, shapes
 from maskwright.errors import InputError, suggestion
-from maskwright.models.base import Decoded, Features, MaskModel
+from maskwright.models.base import Decoded, MaskModel
+from maskwright.models.decoding import Asked, Keep, Row, Rows, answer_all, stacked, usual_chunk
 from maskwright.models.digests import weights_digest as weights_digest
 from maskwright.models.guidance import Guidance
 from maskwright.models.preprocess import ImageLike, preprocess, to_image
-from maskwright.models.prompts import check_per_image, check_prompts, make_prompts, to_batch
+from maskwright.models.prompts import check_per_image, make_prompts
 from maskwright.models.selection import select
 from maskwright.models.uncertainty import UncertaintyHeads
-from maskwright.runtime import in_chunks
 from maskwright.types import Embedding, Geometry, HQMode, Image, Masks, Prompts
 
-# Prompts decoded at once: at 1024 px each adds about 50 MB to the peak of SAM-HQ's decoder.
-CHUNK = 16
 # Images encoded at once; more brings nothing on a CPU and little on a GPU at 1024 px.
 IMAGE_BATCH = 4
 
 _PROMPT_KINDS = ("points", "labels", "boxes", "masks")
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """How prompts are decoded; see `Segmenter.decode`."""
-
-    multimask: bool
-    hq: HQMode
-    task: int | None
-    guidance: Guidance | None = None
-
-
-_Parts = tuple[Tensor, ...]
-_Keep = Callable[[Decoded], _Parts]
 
 
 class Segmenter:
@@ -60,7 +44,8 @@ class Segmenter:
         name: what to call it in messages; the family's name by default.
         dtype: arithmetic of the forward pass: torch.float32, or torch.bfloat16 / torch.float16 for automatic
             mixed precision. Positions of prompts and all outputs stay float32.
-        chunk: prompts decoded at once; bounds the memory and does not change the result.
+        chunk: prompts decoded at once; bounds the memory and does not change the result. None: as many as
+            suit the device.
         image_batch: images encoded at once.
         heads: tell what is uncertain about each mask, in its `extras`; None leaves them empty.
 
@@ -75,11 +60,11 @@ class Segmenter:
         name: str | None = None,
         *,
         dtype: torch.dtype = torch.float32,
-        chunk: int = CHUNK,
+        chunk: int | None = None,
         image_batch: int = IMAGE_BATCH,
         heads: UncertaintyHeads | None = None,
     ) -> None:
-        if chunk < 1 or image_batch < 1:
+        if (chunk is not None and chunk < 1) or image_batch < 1:
             raise InputError(f"chunk and image_batch must be at least 1, not {chunk} and {image_batch}.")
         self.model = model.eval()
         self.name = name or model.family
@@ -98,6 +83,11 @@ class Segmenter:
     def device(self) -> torch.device:
         """Where the model is."""
         return next(self.model.parameters()).device
+
+    @property
+    def at_once(self) -> int:
+        """Prompts that are decoded at once."""
+        return self.chunk or usual_chunk(self.model)
 
     def to(self, device: str | torch.device) -> Self:
         """Move the model."""
@@ -188,7 +178,7 @@ class Segmenter:
         """
         if hq not in ("sum", "only", "off"):
             raise InputError(f"hq must be 'sum', 'only' or 'off', not {hq!r}.")
-        how = _Asked(multimask, hq, self.task_number(task))
+        how = Asked(multimask, hq, self.task_number(task))
         if isinstance(embeddings, Embedding):
             if not isinstance(prompts, Prompts):
                 raise InputError(f"one embedding needs one Prompts, not {type(prompts).__name__}.")
@@ -221,8 +211,33 @@ class Segmenter:
         Raises:
             InputError: prompts that do not fit the image, or an embedding of another model.
         """
-        parts = self._ask(embedding, prompts, _Asked(multimask, "sum", None, guidance), Decoded.parts)
-        return Decoded.of_parts(*(part[None] for part in parts))
+        rows = self._rows(embedding, prompts, Asked(multimask, "sum", None, guidance), Decoded.parts)
+        return Decoded.of_parts(*(part[None] for part in stacked(rows)))
+
+    def decode_above(
+        self, embedding: Embedding, prompts: Prompts, least_iou: float, *, hq: HQMode = "sum"
+    ) -> tuple[Tensor, Masks]:
+        """The ambiguous masks of prompts of which at least one is worth drawing, as `decode` gives them.
+
+        Most of a decoder's time goes into drawing masks, and their scores are known before that.
+
+        Args:
+            embedding: from `embed` of this very model.
+            prompts: N prompts, at least one.
+            least_iou: a prompt is left out if the predicted IoU of none of its masks is above this.
+            hq: as for `decode`.
+
+        Returns:
+            Numbers (K,) of the prompts that are not left out, in order, and their K masks.
+
+        Raises:
+            InputError: as `decode`.
+        """
+        how = Asked(True, hq, None, above=least_iou)
+        rows = self._rows(embedding, prompts, how, partial(_selected, how=how))
+        drawn = [number for number, row in enumerate(rows) if row is not None]
+        masks = self._masks(embedding, rows) if drawn else self._none(embedding, how)
+        return torch.tensor(drawn, dtype=torch.long), masks
 
     def check(self, embedding: Embedding) -> None:
         """Refuse what another model made of an image.
@@ -253,16 +268,19 @@ class Segmenter:
             )
         return number
 
-    def _decode(self, embedding: Embedding, prompts: Prompts, how: _Asked) -> Masks:
+    def _decode(self, embedding: Embedding, prompts: Prompts, how: Asked) -> Masks:
         if not len(prompts):
-            # Any prompt, to learn the shapes; none of its masks is kept.
-            middle = torch.tensor([[embedding.geometry.size[::-1]]]) / 2
-            return self._decode(embedding, Prompts(middle, torch.ones(1, 1, dtype=torch.long)), how)[:0]
+            return self._none(embedding, how)
+        return self._masks(embedding, self._rows(embedding, prompts, how, partial(_selected, how=how)))
 
-        def selected(decoded: Decoded) -> _Parts:
-            return *select(decoded, how.multimask, how.hq), decoded.tokens
+    def _none(self, embedding: Embedding, how: Asked) -> Masks:
+        """No masks, in the shapes of some: any prompt tells them, and none of its masks is kept."""
+        middle = torch.tensor([[embedding.geometry.size[::-1]]]) / 2
+        one = Prompts(middle, torch.ones(1, 1, dtype=torch.long))
+        return self._decode(embedding, one, replace(how, above=None))[:0]
 
-        low_res, iou, made_by, tokens = self._ask(embedding, prompts, how, selected)
+    def _masks(self, embedding: Embedding, rows: Rows) -> Masks:
+        low_res, iou, made_by, tokens = stacked(rows)
         masks = Masks(low_res, iou, embedding.geometry, tokens, embedding.source, mask_token=made_by)
         return self.annotate(masks)
 
@@ -274,49 +292,11 @@ class Segmenter:
         """
         return masks if self.heads is None else self.heads.annotate(masks)
 
-    @torch.no_grad()
-    def _ask(self, embedding: Embedding, prompts: Prompts, how: _Asked, keep: _Keep) -> _Parts:
-        """What `keep` takes of the answers to N prompts, each part (N, …).
-
-        Every chunk's answer is copied to its place at once, so that memory holds what is kept and one chunk.
-        """
+    def _rows(self, embedding: Embedding, prompts: Prompts, how: Asked, keep: Keep) -> Rows:
+        """What `keep` takes of each prompt's answer, None for those that are not worth drawing."""
         self.check(embedding)
-        check_prompts(prompts, embedding.geometry, self.model.low_res)
-        features = embedding.features.map(lambda part: part.to(self.device))
-        kept: list[Tensor] = []
-
-        def answer(index: Tensor, group: Prompts, rows: Sequence[int]) -> list[None]:
-            chosen = slice(rows[0], rows[-1] + 1)
-            given = (group.points, group.labels, group.boxes, group.masks)
-            part = Prompts(*(None if values is None else values[chosen] for values in given))
-            parts = self._answer(features, embedding.geometry, part, index[chosen], how, keep)
-            if not kept:
-                kept.extend(values.new_empty(len(prompts), *values.shape[1:]) for values in parts)
-            for whole, values in zip(kept, parts, strict=True):
-                whole[index[chosen]] = values
-            return [None] * len(rows)
-
-        for index, group in prompts.groups():
-            # Fewer prompts at once where memory runs out; how many makes no difference to the masks.
-            in_chunks(partial(answer, index, group), range(len(group)), self.chunk)
-        return tuple(kept)
-
-    def _answer(
-        self, features: Features, geometry: Geometry, part: Prompts, places: Tensor, how: _Asked, keep: _Keep
-    ) -> _Parts:
-        """What is kept of some prompts of equal structure, which have these places among all."""
-        task = how.task
-        if task is None and part.masks is None and self.model.task_prompts is not None:
-            task = TASKS["unlabeled"]
-        batch = to_batch(part, geometry, self.device, task)
-        if how.guidance is not None:
-            batch = replace(batch, guidance=how.guidance.map(lambda values: values[places].to(self.device)))
-        decode = self.model.decode_once if how.multimask else self.model.decode
         with self._precision():
-            decoded = decode(features, batch)
-        debug(lambda: f"decoded {shapes(part)}: masks {shapes(decoded.masks)}, scores {shapes(decoded.iou)}")
-        parts = (values[0] for values in keep(decoded))
-        return tuple(part.float() if part.is_floating_point() else part for part in parts)
+            return answer_all(self.model, embedding, prompts, how, keep, self.at_once)
 
     @overload
     def __call__(self, images: ImageLike | Embedding, **prompts: Any) -> Masks: ...  # noqa: ANN401
@@ -390,6 +370,10 @@ class Segmenter:
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def _selected(decoded: Decoded, how: Asked) -> Row:
+    return *select(decoded, how.multimask, how.hq), decoded.tokens
 
 
 def _one(part: Tensor, index: int) -> Tensor:

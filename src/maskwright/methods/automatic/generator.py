@@ -160,8 +160,8 @@ def _ask(
 ) -> list[_Candidate]:
     """The candidates among the answers to one batch of clicks."""
     prompts = Prompts(points_N2[:, None].float(), torch.ones(len(points_N2), 1, dtype=torch.long))
-    masks = segmenter.decode(embedding, prompts, multimask=True, hq=settings.hq)
     least = settings.thresholds(segmenter.model.family)
+    drawn, masks = segmenter.decode_above(embedding, prompts, least.pred_iou, hq=settings.hq)
     # Before anything is made as large as the image. A prediction that is not a number is above nothing.
     believed = masks.iou > least.pred_iou
     if settings.min_quality is not None:
@@ -169,6 +169,7 @@ def _ask(
     clicks, ranks = believed.nonzero(as_tuple=True)
     if not len(clicks):
         return []
+    points_N2 = points_N2[drawn]
     low_res_Nhw, iou_N = masks.low_res[clicks, ranks], masks.iou[clicks, ranks]
     measures = _measure(low_res_Nhw, embedding.geometry, settings.stability_score_offset)
     boxes_N4 = measures.boxes + np.tile(crop.box[:2], 2)

@@ -134,7 +134,7 @@ class MaskRefiner:
         check_prompts(prompts, embedding.geometry, side)
         features = own_features(self.model, embedding.features.map(lambda part: part.to(device)))
         answer = partial(self._answer, features, embedding, prompts)
-        rows = in_chunks(answer, range(count), self.base.chunk)
+        rows = in_chunks(answer, range(count), self.base.at_once)
         logits, scores = zip(*rows, strict=True)
         return torch.stack(logits), torch.stack(scores)
 

@@ -1,0 +1,151 @@
+"""Automatic masks.
+
+A grid of clicks on one photo, from the image embedding to run lengths: our generator beside transformers'
+mask-generation pipeline and Meta's `SamAutomaticMaskGenerator`, with the same weights, clicks, thresholds and
+64 clicks a batch. The embedding is computed once and shared: on all sides the encoder gives it back, so it is
+in nobody's time; reading and resizing the photo is in everybody's. Weights are random. The thresholds are
+quantiles of the scores and stabilities at the grid: a third of the candidates pass the one, two thirds of
+these the other. Masks count as equal if at most one pixel in 10 000 differs, and the text says how many do:
+a logit within rounding of the threshold may fall on either side. Both peers suppress overlapping boxes by
+torchvision's `batched_nms`, or, where torchvision is missing, by a stand-in in NumPy that does the same.
+
+"nano shapes" is SAM's architecture in nano's sizes (256 px, 128 channels, 4 heads); nano itself has no peer.
+"decoder" is the mask decoder alone: 64 clicks, all masks drawn, which automatic masks do not need.
+"memory" is timed like the others, and tells by how much a run in a process of its own raises its memory.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from automatic_sides import BATCH, NANO, TINY, VIT_B, Shape, Sides, Thresholds
+from sides import OURS, Comparison
+from torch import Tensor
+
+from maskwright.io.rle import RLE
+
+TRANSFORMERS, META = "transformers", "segment-anything-py"
+GOAL = 3.0
+TIES = 1e-4
+"""Share of pixels in which equal masks may differ."""
+GRIDS = (16, 32, 64)
+
+
+def comparisons(quick: bool) -> Iterator[Comparison]:
+    """Generation and decoder, in both shapes, and the memory of generation."""
+    for shape in (TINY,) if quick else (NANO, VIT_B):
+        sides = Sides(shape)
+        yield generation(sides)
+        yield decoder(sides)
+        yield memory(shape, (3, 6) if quick else GRIDS)
+
+
+def generation(sides: Sides) -> Comparison:
+    """From the embedding to run lengths."""
+    least = sides.thresholds()
+    clicks = sides.shape.clicks**2
+    runs: dict[str, Callable[[], list[RLE]]] = {
+        OURS: lambda: sides.ours(least),
+        TRANSFORMERS: lambda: sides.transformers(least),
+        META: lambda: sides.meta(least),
+    }
+    name = f"automatic masks, {sides.shape.name}, {clicks} clicks"
+    return Comparison(name, runs, same_masks, goals={TRANSFORMERS: GOAL, META: GOAL})
+
+
+def same_masks(outputs: dict[str, list[RLE]]) -> str:
+    """Compare masks in the order of their scores, in which ties may swap neighbours."""
+    ours = outputs[OURS]
+    assert ours, "no mask passes the thresholds"
+    exact = {mask.counts for mask in ours}
+    words = []
+    for side in (TRANSFORMERS, META):
+        theirs = outputs[side]
+        others = [mask for mask in theirs if mask.counts not in exact]
+        known = {mask.counts for mask in theirs}
+        left = [mask for mask in ours if mask.counts not in known]
+        assert len(ours) == len(theirs), f"{len(ours)} masks, {side} has {len(theirs)}"
+        pixels = [closest(mask, left) for mask in others]
+        assert max(pixels, default=0) <= TIES * np.prod(ours[0].size), f"{side}: {max(pixels)} pixels differ"
+        told = f"{len(others)} of them in {sum(pixels)} pixels" if others else "none"
+        words.append(f"{side}'s differ: {told}")
+    return f"{len(ours)} masks; " + ", ".join(words)
+
+
+def closest(mask: RLE, others: Sequence[RLE]) -> int:
+    """In how many pixels a mask differs from the one of others that is most like it."""
+    pixels = mask.decode()
+    return min((int(np.count_nonzero(other.decode() ^ pixels)) for other in others), default=pixels.size)
+
+
+@torch.no_grad()
+def decoder(sides: Sides) -> Comparison:
+    """The mask decoder alone: 64 clicks, all three masks drawn."""
+    runs = sides.decoders()
+    name = f"decoder, {sides.shape.name}, {BATCH} clicks"
+    return Comparison(name, runs, same_logits)
+
+
+def same_logits(outputs: dict[str, Tensor]) -> str:
+    """Compare logits."""
+    ours = outputs[OURS]
+    scale = float(ours.abs().max())
+    worst = {side: float((ours - other).abs().max()) / scale for side, other in outputs.items() if side != OURS}
+    assert max(worst.values()) < 1e-4, worst
+    return f"logits differ by at most {max(worst.values()):.0e} of the largest"
+
+
+def memory(shape: Shape, grids: Sequence[int]) -> Comparison:
+    """Generation on the largest grid; what it is equal in is what grids cost in memory."""
+    sides = Sides(shape)
+    least = sides.thresholds()
+    runs = {
+        side: (lambda run=run: len(run(least, grids[-1])))
+        for side, run in ((OURS, sides.ours), (TRANSFORMERS, sides.transformers), (META, sides.meta))
+    }
+    return Comparison(
+        f"memory, {shape.name}, {grids[-1] ** 2} clicks",
+        runs,
+        lambda _: peaks(shape, least, grids),
+        rounds=1,
+    )
+
+
+def peaks(shape: Shape, least: Thresholds, grids: Sequence[int]) -> str:
+    """By how many MB each side's memory rises, for every grid."""
+    words = []
+    spawn = multiprocessing.get_context("spawn")
+    for side in ("ours", "transformers", "meta"):
+        rises = []
+        for points in grids:
+            with spawn.Pool(1) as pool:
+                rises.append(pool.apply(peak, (shape, side, least, points)))
+        words.append(f"{side} " + ", ".join(f"{rise:.0f}" for rise in rises))
+    clicks = ", ".join(str(points**2) for points in grids)
+    return f"MB for {clicks} clicks: " + "; ".join(words)
+
+
+def peak(shape: Shape, side: str, least: Thresholds, points: int) -> float:
+    """MB by which a run raises this process's memory at most, after a first one on few clicks."""
+    run: Any = getattr(Sides(shape), side)
+    run(least, 2)
+    process, done = psutil.Process(), threading.Event()
+    before = highest = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal highest
+        while not done.wait(0.002):
+            highest = max(highest, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    run(least, points)
+    done.set()
+    watcher.join()
+    return float(highest - before) / 2**20
