@@ -30,6 +30,9 @@ from maskwright.models.segmenter import Segmenter
 from maskwright.types import ByteArray, Embedding, Geometry, Prompts
 
 BATCH = 64
+SEED = 5
+SHARPNESS = 3.0
+"""Factor of random weights that decide where masks are."""
 BELIEVED, STABLE = 1 / 3, 2 / 3
 """Shares of candidates that pass the predicted IoU, and of these, the stability."""
 TIES = 1e-4
@@ -71,10 +74,11 @@ TINY = Shape("tiny shapes", 64, 32, 2, 64, clicks=6)
 
 @dataclass(frozen=True)
 class Thresholds:
-    """What a candidate must pass."""
+    """What a candidate must pass; boxes that overlap more than `overlap` are suppressed, 1: none."""
 
     iou: float
     stability: float
+    overlap: float = 1.0
 
 
 class Sides:
@@ -94,6 +98,7 @@ class Sides:
         """Of our generator."""
         per_side = points or self.shape.clicks
         chosen = {"pred_iou_thresh": least.iou, "stability_score_thresh": least.stability}
+        chosen["box_nms_thresh"] = least.overlap
         return AutomaticSettings(points_per_side=per_side, points_per_batch=BATCH, **chosen)
 
     def thresholds(self) -> Thresholds:
@@ -135,6 +140,7 @@ class Sides:
             points_per_crop=points or self.shape.clicks,
             pred_iou_thresh=least.iou,
             stability_score_thresh=least.stability,
+            crops_nms_thresh=least.overlap,
             output_rle_mask=True,
         )
         return [RLE.from_runs(rle["counts"], tuple(rle["size"])) for rle in found["rle_mask"]]
@@ -175,10 +181,13 @@ class Sides:
             points_per_batch=BATCH,
             pred_iou_thresh=least.iou,
             stability_score_thresh=least.stability,
+            box_nms_thresh=least.overlap,
             output_mode="coco_rle",
         )
         found = generator.generate(self.photo)
-        return [RLE.trusted(tuple(one["segmentation"]["size"]), one["segmentation"]["counts"]) for one in found]
+        return [
+            RLE.trusted(tuple(one["segmentation"]["size"]), one["segmentation"]["counts"]) for one in found
+        ]
 
     def decoders(self) -> dict[str, Callable[[], Tensor]]:
         """Decode `BATCH` clicks: (N, 3, h, w) logits, by package."""
@@ -209,7 +218,7 @@ class Sides:
 
 
 class Processor(SamImageProcessorPil):
-    """Transformers' image processor, whose last step would refuse to look at what stands in for torchvision."""
+    """Transformers' image processor, whose last step would refuse what stands in for torchvision."""
 
     def post_process_for_mask_generation(self, *given: Any) -> Any:  # noqa: ANN401
         """Suppress overlapping boxes, by transformers' own function."""
@@ -240,12 +249,25 @@ def smooth(channels: int, cells: int) -> Tensor:
 
 @torch.no_grad()
 def spread(net: nn.Module) -> None:
-    """Draw weights as large as learned ones, so that answers differ from click to click; scores near 0.6."""
-    generator = torch.Generator().manual_seed(2)
+    """Draw weights as large as learned ones, that make a mask of where the click is; scores near 0.6.
+
+    Queries and keys of tokens and image are projected alike, so a click and the cells around it, whose
+    positions are encoded alike, attend to each other, and masks are spots around clicks.
+    """
+    generator = torch.Generator().manual_seed(SEED)
     for name, weight in net.named_parameters():
         if weight.dim() > 1 and "norm" not in name and "positional" not in name:
             fan = weight[0].numel() if weight.dim() == 2 else weight.shape[0]
             weight.normal_(0, 1 if "token" in name or "embed" in name else fan**-0.5, generator=generator)
-    last = net.mask_decoder.iou_prediction_head.proj_out
+    decoder = net.mask_decoder
+    for name, module in decoder.transformer.named_modules():
+        if name.endswith(("token_to_image", "image_to_token")):
+            module.q_proj.weight.mul_(SHARPNESS)
+            module.k_proj.weight.copy_(module.q_proj.weight)
+        if name.endswith("image_to_token"):
+            module.out_proj.weight.mul_(SHARPNESS**2)
+    for mlp in decoder.output_hypernetworks_mlps:
+        mlp.proj_out.weight.mul_(SHARPNESS**4)
+    last = decoder.iou_prediction_head.proj_out
     last.weight.mul_(0.1)
     last.bias.fill_(0.6)

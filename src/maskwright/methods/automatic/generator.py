@@ -32,6 +32,9 @@ Box = tuple[int, int, int, int]
 
 DEFAULTS = AutomaticSettings()
 
+# Cells of low-resolution logits that candidates may hold before those are let go that would not stay: 64 MB.
+HELD_CELLS = 2**24
+
 # Pixels of full-size logits held at once. More takes twice as long on a CPU, whose caches it leaves.
 CPU_PIXELS = 2**22
 GPU_PIXELS = 2**26
@@ -68,9 +71,14 @@ class AutomaticMask:
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A mask that passed the filters, not yet compared with others; `box` (4,) is inclusive, in the image."""
+    """A mask that passed the filters, not yet compared with all others.
 
-    low_res: Tensor
+    `box` (4,) is inclusive, in the image; `rank` is the mask's place among those of its click. `low_res` is
+    None where the mask did not stay beside those found so far.
+    """
+
+    low_res: Tensor | None
+    rank: int
     geometry: Geometry
     crop: Crop
     point: tuple[float, float]
@@ -144,10 +152,38 @@ def _in_crop(segmenter: Segmenter, photo: Image, crop: Crop, settings: Automatic
     per_side = max(1, settings.points_per_side // settings.crop_n_points_downscale_factor**crop.layer)
     points = torch.from_numpy(point_grid(per_side, crop.size))
     found: list[_Candidate] = []
+    limit = HELD_CELLS
     for batch in points.split(settings.points_per_batch):
         found += _ask(segmenter, embedding, batch, crop, photo.size, settings)
-    kept = suppress([c.box for c in found], [c.predicted_iou for c in found], settings.box_nms_thresh)
-    return [found[k] for k in kept]
+        if _held(found) > limit:
+            staying = set(_best(found, settings))
+            found = [one if k in staying else replace(one, low_res=None) for k, one in enumerate(found)]
+            limit = max(HELD_CELLS, 2 * _held(found))
+    staying_best = (found[k] for k in _best(found, settings))
+    return [
+        one if one.low_res is not None else _again(segmenter, embedding, one, settings)
+        for one in staying_best
+    ]
+
+
+def _held(found: Sequence[_Candidate]) -> int:
+    """Cells of the logits that candidates hold."""
+    return sum(0 if one.low_res is None else one.low_res.numel() for one in found)
+
+
+def _best(found: Sequence[_Candidate], settings: AutomaticSettings) -> list[int]:
+    """Which candidates stay beside the others, best first."""
+    return suppress([one.box for one in found], [one.predicted_iou for one in found], settings.box_nms_thresh)
+
+
+def _again(
+    segmenter: Segmenter, embedding: Embedding, one: _Candidate, settings: AutomaticSettings
+) -> _Candidate:
+    """Draw a mask again that stays after all: what suppressed it was itself suppressed by a later one."""
+    click = torch.tensor([[one.point]]) - torch.tensor(one.crop.box[:2])
+    prompts = Prompts(click, torch.ones(1, 1, dtype=torch.long))
+    masks = segmenter.decode(embedding, prompts, multimask=True, hq=settings.hq)
+    return replace(one, low_res=masks.low_res[0, one.rank].clone().cpu())
 
 
 def _ask(
@@ -185,6 +221,7 @@ def _ask(
         _Candidate(
             # A copy, so that one mask does not keep the whole batch in memory.
             low_res=low_res_Nhw[k].clone().cpu(),
+            rank=int(ranks[k]),
             geometry=embedding.geometry,
             crop=crop,
             point=(in_image_N2[clicks[k], 0].item(), in_image_N2[clicks[k], 1].item()),
@@ -208,6 +245,7 @@ def _measure(low_res_Nhw: Tensor, geometry: Geometry, offset: float) -> Measures
 
 def _finished(candidate: _Candidate, size: tuple[int, int], device: torch.device) -> AutomaticMask:
     """A candidate as a mask of the whole image of `size`."""
+    assert candidate.low_res is not None
     inside = candidate.geometry.to_image(candidate.low_res[None].to(device))[0] > 0
     mask = np.zeros(size, np.bool_)
     mask[candidate.crop.place] = inside.cpu().numpy()
