@@ -53,7 +53,9 @@ def run_on_tokens(
     """
     queries, image = tokens_ATC, image_XLC
     for number, layer in enumerate(transformer.layers):
-        places = _Places(memo, number, image if len(image) == 1 else None, position_LC)
+        # Later images are each prompt's own, also where there is one prompt only.
+        shared = image if number == 0 and len(image) == 1 else None
+        places = _Places(memo, number, shared, position_LC)
         if layer.skip_first_layer_pe:
             queries = _attend(layer.self_attn, queries, queries)
         else:
