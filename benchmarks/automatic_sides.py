@@ -31,7 +31,9 @@ from maskwright.types import ByteArray, Embedding, Geometry, Prompts
 
 BATCH = 64
 SEED = 5
-SHARPNESS = 3.0
+CONTRAST = 64.0
+"""Factor of random weights that decides how far logits are from 0."""
+SHARPNESS = 1.0
 """Factor of random weights that decide where masks are."""
 BELIEVED, STABLE = 1 / 3, 2 / 3
 """Shares of candidates that pass the predicted IoU, and of these, the stability."""
@@ -267,7 +269,7 @@ def spread(net: nn.Module) -> None:
         if name.endswith("image_to_token"):
             module.out_proj.weight.mul_(SHARPNESS**2)
     for mlp in decoder.output_hypernetworks_mlps:
-        mlp.proj_out.weight.mul_(SHARPNESS**4)
+        mlp.proj_out.weight.mul_(CONTRAST)
     last = decoder.iou_prediction_head.proj_out
     last.weight.mul_(0.1)
     last.bias.fill_(0.6)
