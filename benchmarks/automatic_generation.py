@@ -9,10 +9,12 @@ these the other. Nothing is suppressed, so that hundreds of masks are packed and
 least so, and transformers' unpacks them all at the end, as it always does. Both peers suppress boxes by
 torchvision's `batched_nms`, or, where torchvision is missing, by a stand-in in NumPy.
 
-Random weights magnify rounding: in float32, each side's logits are off those in float64 by about 1e-5 of the
-largest on average, in a few pixels by 1e-2, and the two peers differ from one another as much as from us. So
-masks count as equal if at most one pixel in 200 differs, up to 3 in 100 may pass a threshold on one side only,
-and the text says how many and how much.
+Random weights magnify rounding. Measured once on 8 clicks, in parts of the largest logit, every side was off
+the same decoder in float64 by 2e-5 on average with nano shapes (at most 6e-3), by 2e-4 with ViT-B's (at most
+3e-2); ours and transformers' differed least from one another, Meta's as much from either. So masks count as
+equal if at most one pixel in 200 differs, and up to 3 in 100 may pass a threshold on one side only; each row
+says how many do. This shows that the work is the same, not that the bits are: tests
+compare the generator with released masks, pixel by pixel.
 
 "nano shapes" is SAM's architecture in nano's sizes (256 px, 128 channels, 4 heads); nano itself has no peer.
 "decoder" is the mask decoder alone: 64 clicks, all masks drawn, which automatic masks do not need.
@@ -40,6 +42,8 @@ TRANSFORMERS, META = "transformers", "segment-anything-py"
 GOAL = 3.0
 TIES = 5e-3
 """Share of pixels in which equal masks may differ."""
+ROUNDING = 5e-4
+"""Mean difference of logits, in parts of the largest; see above for what rounding makes of it."""
 FLIPS = 0.03
 """Share of masks that rounding may move across a threshold."""
 GRIDS = (16, 32, 64)
@@ -109,7 +113,7 @@ def same_logits(outputs: dict[str, Tensor]) -> str:
     for side in (TRANSFORMERS, META):
         difference = (ours - outputs[side]).abs() / scale
         mean, most = float(difference.mean()), float(difference.max())
-        assert mean < 1e-4, f"{side}: {mean}"
+        assert mean < ROUNDING, f"{side}: {mean}"
         words.append(f"{side} {mean:.0e} on average, at most {most:.0e}")
     return "parts of the largest logit: " + "; ".join(words)
 
