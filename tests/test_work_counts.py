@@ -31,6 +31,7 @@ from maskwright.models.segmenter import CHUNK, IMAGE_BATCH, Segmenter
 
 LIBRARIES = set("PIL accelerate cv2 matplotlib numba numpy pyarrow scipy skimage torch transformers".split())
 FOR_FLAGS = {"pydantic", "rich", "tyro"}
+PHOTOS = 3
 HELP_MODULES = 120
 """The list of commands needs 70 modules, most of them Python's own."""
 
@@ -54,7 +55,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> ModelCalls:
 def photos(tmp_path: Path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
-    for number in range(5):
+    for number in range(PHOTOS):
         write_png(folder / f"{number}.png", photo(60, 80, seed=number))
     return folder
 
@@ -114,20 +115,20 @@ def test_images_are_encoded_in_batches(segmenter: Segmenter, calls: ModelCalls) 
 
 
 def test_a_run_over_images_encodes_each_once(photos: Path, model: Path, calls: ModelCalls) -> None:
-    prompts = prompt_file(photos.parent, 20)
+    prompts = prompt_file(photos.parent, CHUNK + 1)
     run = ["segment", str(photos), "--prompts", str(prompts), "--model", str(model), "--quiet"]
     assert main([*run, "--out", str(photos.parent / "out")]) == 0
-    assert calls.encoded == [1] * 5
-    assert calls.decoded == batches(20) * 5
+    assert calls.encoded == [1] * PHOTOS
+    assert calls.decoded == batches(CHUNK + 1) * PHOTOS
     # Carried on, there is nothing left to do.
     assert main([*run, "--out", str(photos.parent / "out")]) == 0
-    assert len(calls.encoded) == 5
+    assert len(calls.encoded) == PHOTOS
 
 
 def test_labelling_encodes_each_photo_once(photos: Path, model: Path, calls: ModelCalls) -> None:
     run = ["label", "masks", str(photos), "--model", str(model), "--points-per-side", "4", "--quiet"]
     assert main([*run, "--shard-images", "2", "--out", str(photos.parent / "out")]) == 0
-    assert calls.encoded == [1] * 5
+    assert calls.encoded == [1] * PHOTOS
 
 
 @pytest.mark.parametrize("clicks", [1, (1, 3)])
@@ -158,7 +159,7 @@ def test_tensors_grow_with_prompts_by_what_is_kept_of_them(segmenter: Segmenter,
 
 
 def test_arrays_of_a_run_do_not_grow_with_its_prompts(tmp_path: Path, model: Path) -> None:
-    write_png(tmp_path / "photo.png", photo(300, 400))
+    write_png(tmp_path / "photo.png", photo(200, 300))
 
     def run(count: int) -> Callable[[], None]:
         prompts, out = prompt_file(tmp_path, count), tmp_path / f"out{count}"
@@ -171,7 +172,7 @@ def test_arrays_of_a_run_do_not_grow_with_its_prompts(tmp_path: Path, model: Pat
 
     run(1)()  # modules are imported, and stay
     few, many = traced_peak(run(4)), traced_peak(run(28))
-    mask = 300 * 400
+    mask = 200 * 300
     assert many - few < 0.1 * 24 * mask, (few, many)
 
 
@@ -185,7 +186,7 @@ def test_arrays_of_a_run_do_not_grow_with_its_images(photos: Path, model: Path) 
 
         return work
 
-    for number in range(5, 15):
+    for number in range(PHOTOS, 14):
         write_png(photos / f"{number}.png", photo(60, 80, seed=number))
     run(1)()
     few, many = traced_peak(run(4)), traced_peak(run(14))
