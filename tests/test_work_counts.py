@@ -26,12 +26,15 @@ from maskwright.cli.main import main
 from maskwright.io.images import write_png
 from maskwright.methods.evaluate import evaluate_prompted
 from maskwright.methods.prediction import ModelPredictor
+from maskwright.models import decoding
 from maskwright.models.registry import load
-from maskwright.models.segmenter import CHUNK, IMAGE_BATCH, Segmenter
+from maskwright.models.segmenter import IMAGE_BATCH, Segmenter
 
 LIBRARIES = set("PIL accelerate cv2 matplotlib numba numpy pyarrow scipy skimage torch transformers".split())
 FOR_FLAGS = {"pydantic", "rich", "tyro"}
 PHOTOS = 3
+CHUNK = 16
+"""Prompts decoded at once in these tests, as on a CPU with a model of 512 px."""
 HELP_MODULES = 120
 """The list of commands needs 70 modules, most of them Python's own."""
 
@@ -44,6 +47,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def segmenter(model: Path) -> Segmenter:
     return load(model, device="cpu", heads=None)
+
+
+@pytest.fixture(autouse=True)
+def some_prompts_at_once(monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter) -> None:
+    monkeypatch.setattr(decoding, "CPU_CELLS", CHUNK * segmenter.model.low_res**2)
 
 
 @pytest.fixture

@@ -26,9 +26,8 @@ from maskwright.types import Embedding, Geometry, HQMode, Prompts
 CPU_CELLS = 2**18
 GPU_CELLS = 2**22
 
-Row = tuple[Tensor, ...]
-Rows = list[Row | None]
-Keep = Callable[[Decoded], Row]
+Parts = tuple[Tensor, ...]
+Keep = Callable[[Decoded], Parts]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Asked:
 @torch.no_grad()
 def answer_all(
     model: MaskModel, embedding: Embedding, prompts: Prompts, how: Asked, keep: Keep, chunk: int
-) -> Rows:
+) -> tuple[Tensor, Parts]:
     """Decode all prompts of one image.
 
     Args:
@@ -61,7 +60,8 @@ def answer_all(
         chunk: prompts decoded at once.
 
     Returns:
-        What was kept of each prompt's answer, in float32; None for a prompt that is left out.
+        Numbers (K,) of the prompts that are not left out, in order, and what was kept of their answers, each
+        part (K, …), in float32; no parts if all are left out.
 
     Raises:
         InputError: prompts that do not fit the image.
@@ -69,26 +69,35 @@ def answer_all(
     check_prompts(prompts, embedding.geometry, model.low_res)
     device = next(model.parameters()).device
     features = replace(embedding.features.map(lambda part: part.to(device)), memo={})
-    answers: dict[int, Row | None] = {}
+    wholes: list[Tensor] = []
+    numbers: list[Tensor] = []
+
+    def answer(group: Prompts, asked: Asked, index: Tensor, rows: Sequence[int]) -> list[None]:
+        worth, parts = _answer(model, features, embedding.geometry, group, asked, keep, rows)
+        if parts:
+            # To its place at once, so that memory holds what is kept and one chunk.
+            numbers.append(index[rows[0] + worth])
+            if not wholes:
+                wholes.extend(part.new_empty(len(prompts), *part.shape[1:]) for part in parts)
+            for whole, part in zip(wholes, parts, strict=True):
+                whole[numbers[-1]] = part
+        return [None] * len(rows)
+
     for index, group in prompts.groups():
         guidance = None if how.guidance is None else how.guidance.map(itemgetter(index))
         asked = replace(how, guidance=guidance)
-        answer = partial(_answer, model, features, embedding.geometry, group, asked, keep)
         # Fewer prompts at once where memory runs out; how many makes no difference to the masks.
-        rows = in_chunks(answer, range(len(group)), chunk)
-        answers.update(zip(index.tolist(), rows, strict=True))
-    return [answers[place] for place in range(len(prompts))]
+        in_chunks(partial(answer, group, asked, index), range(len(group)), chunk)
+    drawn = torch.cat(numbers).sort().values if numbers else torch.zeros(0, dtype=torch.long)
+    if len(drawn) < len(prompts):
+        wholes = [whole[drawn] for whole in wholes]
+    return drawn, tuple(wholes)
 
 
 def usual_chunk(model: MaskModel) -> int:
     """How many prompts suit the device that the model is on."""
     cells = CPU_CELLS if next(model.parameters()).device.type == "cpu" else GPU_CELLS
     return max(1, cells // model.low_res**2)
-
-
-def stacked(rows: Rows) -> tuple[Tensor, ...]:
-    """The parts of all rows that are there, one tensor for each."""
-    return tuple(torch.stack(part) for part in zip(*(row for row in rows if row is not None), strict=True))
 
 
 def _answer(
@@ -99,8 +108,8 @@ def _answer(
     how: Asked,
     keep: Keep,
     rows: Sequence[int],
-) -> Rows:
-    """What is kept of some prompts of equal structure."""
+) -> tuple[Tensor, Parts]:
+    """Some prompts of equal structure: which are not left out, and what is kept of their answers."""
     chosen = slice(rows[0], rows[-1] + 1)
     given = (prompts.points, prompts.labels, prompts.boxes, prompts.masks)
     part = Prompts(*(None if values is None else values[chosen] for values in given))
@@ -112,24 +121,21 @@ def _answer(
     if how.guidance is not None:
         batch = replace(batch, guidance=how.guidance.map(lambda values: values[chosen].to(device)))
     worth, decoded = _decoded(model, features, batch, how)
-    found: Rows = [None] * len(rows)
-    if decoded is not None:
-        debug(lambda: f"decoded {shapes(part)}: masks {shapes(decoded.masks)}, scores {shapes(decoded.iou)}")
-        parts = (values[0] for values in keep(decoded))
-        kept = (part.float() if part.is_floating_point() else part for part in parts)
-        for number, row in zip(worth, zip(*kept, strict=True), strict=True):
-            found[number] = row
-    return found
+    if decoded is None:
+        return worth, ()
+    debug(lambda: f"decoded {shapes(part)}: masks {shapes(decoded.masks)}, scores {shapes(decoded.iou)}")
+    parts = (values[0] for values in keep(decoded))
+    return worth, tuple(part.float() if part.is_floating_point() else part for part in parts)
 
 
 def _decoded(
     model: MaskModel, features: Features, batch: PromptBatch, how: Asked
-) -> tuple[Sequence[int], Decoded | None]:
-    """Which prompts of a batch are worth drawing, and the answers to these."""
+) -> tuple[Tensor, Decoded | None]:
+    """Numbers of the prompts of a batch that are worth drawing, on the CPU, and the answers to these."""
     if how.above is None:
         decode = model.decode_once if how.multimask else model.decode
-        return range(batch.shape[1]), decode(features, batch)
+        return torch.arange(batch.shape[1]), decode(features, batch)
     sketch = model.sketch(features, batch)
     # A prediction that is not a number is above nothing.
     worth_K = (sketch.iou[0, :, 1:] > how.above).any(dim=1).nonzero()[:, 0]
-    return worth_K.tolist(), sketch.draw(worth_K) if len(worth_K) else None
+    return worth_K.cpu(), sketch.draw(worth_K) if len(worth_K) else None

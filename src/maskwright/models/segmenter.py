@@ -19,7 +19,7 @@ from maskwright.data.tasks import Task, task_id
 from maskwright.debug import debug, shapes
 from maskwright.errors import InputError, suggestion
 from maskwright.models.base import Decoded, MaskModel
-from maskwright.models.decoding import Asked, Keep, Row, Rows, answer_all, stacked, usual_chunk
+from maskwright.models.decoding import Asked, Keep, Parts, answer_all, usual_chunk
 from maskwright.models.digests import weights_digest as weights_digest
 from maskwright.models.guidance import Guidance
 from maskwright.models.preprocess import ImageLike, preprocess, to_image
@@ -211,8 +211,8 @@ class Segmenter:
         Raises:
             InputError: prompts that do not fit the image, or an embedding of another model.
         """
-        rows = self._rows(embedding, prompts, Asked(multimask, "sum", None, guidance), Decoded.parts)
-        return Decoded.of_parts(*(part[None] for part in stacked(rows)))
+        _, parts = self._ask(embedding, prompts, Asked(multimask, "sum", None, guidance), Decoded.parts)
+        return Decoded.of_parts(*(part[None] for part in parts))
 
     def decode_above(
         self, embedding: Embedding, prompts: Prompts, least_iou: float, *, hq: HQMode = "sum"
@@ -234,10 +234,8 @@ class Segmenter:
             InputError: as `decode`.
         """
         how = Asked(True, hq, None, above=least_iou)
-        rows = self._rows(embedding, prompts, how, partial(_selected, how=how))
-        drawn = [number for number, row in enumerate(rows) if row is not None]
-        masks = self._masks(embedding, rows) if drawn else self._none(embedding, how)
-        return torch.tensor(drawn, dtype=torch.long), masks
+        drawn, parts = self._ask(embedding, prompts, how, partial(_selected, how=how))
+        return drawn, self._masks(embedding, parts) if parts else self._none(embedding, how)
 
     def check(self, embedding: Embedding) -> None:
         """Refuse what another model made of an image.
@@ -271,7 +269,7 @@ class Segmenter:
     def _decode(self, embedding: Embedding, prompts: Prompts, how: Asked) -> Masks:
         if not len(prompts):
             return self._none(embedding, how)
-        return self._masks(embedding, self._rows(embedding, prompts, how, partial(_selected, how=how)))
+        return self._masks(embedding, self._ask(embedding, prompts, how, partial(_selected, how=how))[1])
 
     def _none(self, embedding: Embedding, how: Asked) -> Masks:
         """No masks, in the shapes of some: any prompt tells them, and none of its masks is kept."""
@@ -279,8 +277,8 @@ class Segmenter:
         one = Prompts(middle, torch.ones(1, 1, dtype=torch.long))
         return self._decode(embedding, one, replace(how, above=None))[:0]
 
-    def _masks(self, embedding: Embedding, rows: Rows) -> Masks:
-        low_res, iou, made_by, tokens = stacked(rows)
+    def _masks(self, embedding: Embedding, parts: Parts) -> Masks:
+        low_res, iou, made_by, tokens = parts
         masks = Masks(low_res, iou, embedding.geometry, tokens, embedding.source, mask_token=made_by)
         return self.annotate(masks)
 
@@ -292,8 +290,8 @@ class Segmenter:
         """
         return masks if self.heads is None else self.heads.annotate(masks)
 
-    def _rows(self, embedding: Embedding, prompts: Prompts, how: Asked, keep: Keep) -> Rows:
-        """What `keep` takes of each prompt's answer, None for those that are not worth drawing."""
+    def _ask(self, embedding: Embedding, prompts: Prompts, how: Asked, keep: Keep) -> tuple[Tensor, Parts]:
+        """Numbers of the prompts that are worth drawing, and what `keep` takes of their answers."""
         self.check(embedding)
         with self._precision():
             return answer_all(self.model, embedding, prompts, how, keep, self.at_once)
@@ -372,7 +370,7 @@ class Segmenter:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
 
-def _selected(decoded: Decoded, how: Asked) -> Row:
+def _selected(decoded: Decoded, how: Asked) -> Parts:
     return *select(decoded, how.multimask, how.hq), decoded.tokens
 
 
