@@ -115,9 +115,10 @@ def pad_map(map_BHWC: Tensor, bottom: int, right: int, fill_C: Tensor | None) ->
     if fill_C is None:
         return F.pad(map_BHWC, (0, 0, 0, right, 0, bottom))
     batch, height, width, channels = map_BHWC.shape
-    padded = fill_C.to(map_BHWC.dtype).expand(batch, height + bottom, width + right, channels).clone()
-    padded[:, :height, :width] = map_BHWC
-    return padded
+    fill_C = fill_C.to(map_BHWC.dtype)
+    beside = fill_C.expand(batch, height, right, channels)
+    below = fill_C.expand(batch, bottom, width + right, channels)
+    return torch.cat([torch.cat([map_BHWC, beside], dim=2), below], dim=1)
 
 
 def relative_table(rel_pos: Tensor, size: int) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from maskwright.models.digests import weights_digest
 from maskwright.models.guidance import Guidance
 from maskwright.models.task_prompts import TaskPrompts
 from maskwright.models.two_way import Memo
@@ -55,6 +56,8 @@ class PromptBatch:
         masks: (B, N, low_res, low_res) logits, or None.
         task: number of the task (`data.tasks`), of all prompts or (B, N) of each; None adds no task prompt.
         guidance: PerSAM's, of all B · N prompts in turn; None leaves the decoder as it is.
+        embedded: one prompt of each of B images as the decoder reads it, in place of points, boxes and masks:
+            tokens (B, T, C) and a dense map (B or 1, C, h or 1, w or 1). Graphs for export have it so.
     """
 
     points: Tensor | None = None
@@ -63,10 +66,13 @@ class PromptBatch:
     masks: Tensor | None = None
     task: int | Tensor | None = None
     guidance: Guidance | None = None
+    embedded: tuple[Tensor, Tensor] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """(B, N)."""
+        if self.embedded is not None:
+            return self.embedded[0].shape[0], 1
         part = next(part for part in (self.points, self.boxes, self.masks) if part is not None)
         return part.shape[0], part.shape[1]
 
@@ -135,6 +141,11 @@ class Decoded:
         return Decoded(*(None if part is None else part[:, rows_K] for part in parts))  # type: ignore[arg-type]
 
 
+def per_prompt(map_BCHW: Tensor, count: int) -> Tensor:
+    """Repeat each image's map for its prompts: (B, C, H, W) → (B·count, C, H, W)."""
+    return map_BCHW if count == 1 else map_BCHW.repeat_interleave(count, dim=0)
+
+
 class MaskModel(nn.Module, ABC):
     """A promptable segmentation model of one family.
 
@@ -178,6 +189,19 @@ class MaskModel(nn.Module, ABC):
         """Decode prompts of one image as `decode_once`, drawing only the masks that are then asked for."""
         decoded = self.decode_once(features, prompts)
         return Sketch(decoded.iou, decoded.of_prompts)
+
+    def network(self, features: Features, prompts: PromptBatch) -> Decoded:
+        """One pass of the network, before anything is made of its masks: what an exported decoder holds."""
+        return self.decode_once(features, prompts)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.parameters()).device
+
+    def digest(self) -> str:
+        """A short hash of the weights, by which embeddings and heads know their model."""
+        return weights_digest(self)
 
     @abstractmethod
     def output_tokens(self) -> Tensor:

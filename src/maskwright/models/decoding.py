@@ -67,7 +67,7 @@ def answer_all(
         InputError: prompts that do not fit the image.
     """
     check_prompts(prompts, embedding.geometry, model.low_res)
-    device = next(model.parameters()).device
+    device = model.device
     features = replace(embedding.features.map(lambda part: part.to(device)), memo={})
     wholes: list[Tensor] = []
     numbers: list[Tensor] = []
@@ -96,7 +96,7 @@ def answer_all(
 
 def usual_chunk(model: MaskModel) -> int:
     """How many prompts suit the device that the model is on."""
-    cells = CPU_CELLS if next(model.parameters()).device.type == "cpu" else GPU_CELLS
+    cells = CPU_CELLS if model.device.type == "cpu" else GPU_CELLS
     return max(1, cells // model.low_res**2)
 
 

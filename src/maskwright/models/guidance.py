@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from maskwright.choices import GuidanceMode as GuidanceMode
+from maskwright.models.packed import is_traced
 from maskwright.models.two_way import Memo, is_worthwhile, run_on_tokens
 
 GUIDANCE_MODES: tuple[GuidanceMode, ...] = get_args(GuidanceMode)
@@ -70,7 +71,8 @@ def run_two_way(
         The tokens (A, T, C) and the image (A, C, h, w), stored as (A, h, w, C).
     """
     size = image_XChw.shape[-2:]
-    if guidance is None and not torch.is_grad_enabled() and is_worthwhile(transformer, tokens_ATC.shape[1]):
+    moved = guidance is None and not torch.is_grad_enabled() and not is_traced()
+    if moved and is_worthwhile(transformer, tokens_ATC.shape[1]):
         image, position = (part.flatten(2).transpose(1, 2) for part in (image_XChw, position_1Chw))
         memo = {} if memo is None else memo
         tokens, keys = run_on_tokens(transformer, tokens_ATC, image, position[0], memo)

@@ -16,6 +16,7 @@ Axes: B images, N prompts, P points, M mask tokens, T tokens, C D channels, H W 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import SamFeedForward, SamTwoWayTransformer
 
-from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
+from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch, per_prompt
 from maskwright.models.guidance import Guidance, run_two_way
 from maskwright.models.nano_prompts import FourierPosition, NanoPrompts
 from maskwright.models.packed import linear
@@ -225,8 +226,8 @@ class NanoDecoder(nn.Module):
 
         Tokens (B·N, T, C), the output tokens first; dense embedding (B·N, C, h, w), position alike.
         """
-        fine, middle = (repeat(level, count) for level in features.high_res)
-        source = repeat(features.image, count) + dense
+        fine, middle = (per_prompt(level, count) for level in features.high_res)
+        source = per_prompt(features.image, count) + dense
         source = source + self.fuse(source)
         out, image = run_two_way(self.transformer, tokens, source, position, guidance)
         # ReLU, not GELU: at this resolution the activation costs as much as the convolution.
@@ -238,15 +239,10 @@ class NanoDecoder(nn.Module):
         masks = (kernels @ up.flatten(2)).unflatten(2, up.shape[-2:])
         hq = (hq_kernels @ (self.hq_mix(up)).flatten(2)).unflatten(2, up.shape[-2:])
         iou = self.iou_head(out[:, 0]).sigmoid()
-        shape = (len(tokens) // count, count)
+        shape = (tokens.shape[0] // count, count)
         parts = (masks, iou, out[:, : 2 + MASK_TOKENS], hq)
         masks, iou, out, hq = (part.float().unflatten(0, shape) for part in parts)
         return Decoded(masks, iou, out, hq)
-
-
-def repeat(x_BCHW: Tensor, count: int) -> Tensor:
-    """Repeat each image's map for its prompts: (B, C, H, W) → (B·count, C, H, W)."""
-    return x_BCHW if count == 1 else x_BCHW.repeat_interleave(count, dim=0)
 
 
 def with_single(ambiguous: Decoded, single: Decoded) -> Decoded:
@@ -260,6 +256,23 @@ def with_single(ambiguous: Decoded, single: Decoded) -> Decoded:
     )
     masks, iou, hq = (torch.cat([one[:, :, :1], others[:, :, 1:]], dim=2) for one, others in pairs)
     return Decoded(masks, iou, single.tokens, hq)
+
+
+def refined(
+    decode_once: Callable[[Features, PromptBatch], Decoded],
+    features: Features,
+    prompts: PromptBatch,
+    times: int,
+) -> Decoded:
+    """Decode, and again so many times with the single mask given back; see `Nano.decode`."""
+    first = decoded = decode_once(features, prompts)
+    for _ in range(times):
+        assert decoded.hq is not None
+        logits = (decoded.masks + decoded.hq)[:, :, 0].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+        # Task (as in training) and guidance are given once; the mask carries them on (SUM, Table 2).
+        again = replace(prompts, masks=logits, task=None, guidance=None)
+        decoded = decode_once(features, again)
+    return with_single(first, decoded) if times else first
 
 
 class Nano(MaskModel):
@@ -302,24 +315,16 @@ class Nano(MaskModel):
         As PerSAM's cascaded refinement (Zhang et al. 2023, section 3.2), `config.refinements` times, but not
         in training mode. The three ambiguous masks stay those of the first pass.
         """
-        first = decoded = self.decode_once(features, prompts)
-        if self.training or not self.config.refinements:
-            return first
-        for _ in range(self.config.refinements):
-            assert decoded.hq is not None
-            logits = (decoded.masks + decoded.hq)[:, :, 0].clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-            # Task (as in training) and guidance are given once; the mask carries them on (SUM, Table 2).
-            again = replace(prompts, masks=logits, task=None, guidance=None)
-            decoded = self.decode_once(features, again)
-        return with_single(first, decoded)
+        times = 0 if self.training else self.config.refinements
+        return refined(self.decode_once, features, prompts, times)
 
     def decode_once(self, features: Features, prompts: PromptBatch) -> Decoded:
         """One pass of the decoder: what training learns from, and the ambiguous masks need."""
-        tokens, dense = self.prompts(prompts, self.image_size, self.low_res)
+        tokens, dense = prompts.embedded or self.prompts(prompts, self.image_size, self.low_res)
         height, width = features.image.shape[-2:]
         position = self.prompts.position.grid(height, width).permute(2, 0, 1)[None]
         output, dense = self.with_task(prompts, dense)
-        tokens = torch.cat([output.expand(len(tokens), -1, -1), tokens], dim=1)
+        tokens = torch.cat([output.expand(tokens.shape[0], -1, -1), tokens], dim=1)
         count, guidance = prompts.shape[1], prompts.guidance
         decoded: Decoded = self.decoder(features, tokens, dense, position, count, guidance)
         return decoded

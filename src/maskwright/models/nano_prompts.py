@@ -89,19 +89,21 @@ def rasterise(prompts: PromptBatch, side: int, low_res: int, like: Tensor) -> Te
 
     Channels: box given, inside the box, distance from the box centre in half sides (x, y, clamped to ±2),
     positive clicks at three widths, negative clicks, previous mask, previous mask given.
-    A box row of NaN and a label of -1 draw nothing.
+    A box row of NaN, a label of -1 and a mask of NaN draw nothing.
     """
     batch = prompts.shape[0] * prompts.shape[1]
-    raster = torch.zeros(batch, RASTER_CHANNELS, low_res, low_res, device=like.device)
     xy = cell_centres(low_res, low_res, like)
+    boxes = points = like.new_zeros(batch, 4, low_res, low_res)
+    masks = boxes[:, :2]
     if prompts.boxes is not None:
-        raster[:, 0:4] = _draw_boxes(prompts.boxes.flatten(0, 1) / side, xy, low_res)
+        boxes = _draw_boxes(prompts.boxes.flatten(0, 1) / side, xy, low_res)
     if prompts.points is not None and prompts.labels is not None:
-        raster[:, 4:8] = _draw_points(prompts.points.flatten(0, 1) / side, prompts.labels.flatten(0, 1), xy)
+        points = _draw_points(prompts.points.flatten(0, 1) / side, prompts.labels.flatten(0, 1), xy)
     if prompts.masks is not None:
-        raster[:, 8] = (prompts.masks.flatten(0, 1) / 4).tanh()
-        raster[:, 9] = 1
-    return raster
+        logits = prompts.masks.flatten(0, 1)
+        given = ~logits.isnan()
+        masks = torch.stack([(logits / 4).tanh().where(given, 0), given.to(logits.dtype)], dim=1)
+    return torch.cat([boxes, points, masks], dim=1)
 
 
 def _draw_boxes(boxes_A4: Tensor, xy_HW2: Tensor, low_res: int) -> Tensor:

@@ -52,8 +52,17 @@ def feed_forward(mlp: Any, x_BHWC: Tensor) -> Tensor:  # noqa: ANN401
 
 
 def for_prediction(x: Tensor) -> bool:
-    """Whether x is on the CPU and nothing is learned from it."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled()
+    """Whether x is on the CPU, nothing is learned from it and no graph is made."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not is_traced()
+
+
+def is_traced() -> bool:
+    """Whether torch follows what is done, to make a graph of it: then nothing may depend on sizes."""
+    return (
+        torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        or torch.onnx.is_in_onnx_export()
+        or torch.compiler.is_compiling()
+    )
 
 
 def _usable(x: Tensor, kind: torch.dtype) -> bool:
@@ -61,9 +70,6 @@ def _usable(x: Tensor, kind: torch.dtype) -> bool:
         for_prediction(x)
         and kind in (torch.float32, torch.bfloat16)
         and torch.backends.mkldnn.is_available()
-        and not torch.compiler.is_compiling()
-        and not torch.onnx.is_in_onnx_export()
-        and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
 
 from maskwright.models.attention import replace_attention
-from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch, Sketch
+from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch, Sketch, per_prompt
 from maskwright.models.guidance import run_two_way
 from maskwright.models.packed import feed_forward
 
@@ -102,12 +102,12 @@ class SAM(MaskModel):
         """The decoder's transformer: the output tokens (A, T, C) and the image (A, C, h, w)."""
         decoder = self.net.mask_decoder
         images, count = prompts.shape
-        sparse_ATC, dense_ACHW = embed_prompts(self.net, prompts)
+        sparse_ATC, dense_ACHW = prompts.embedded or embed_prompts(self.net, prompts)
         output_ATC, dense_ACHW = self.with_task(prompts, dense_ACHW)
         tokens_ATC = torch.cat([output_ATC.expand(images * count, -1, -1), sparse_ATC], dim=1)
         image_XCHW, memo = features.image, features.memo if prompts.masks is None else None
         if images > 1:  # One image is shared by all its prompts as it is.
-            image_XCHW = image_XCHW.repeat_interleave(count, dim=0)
+            image_XCHW = per_prompt(image_XCHW, count)
         source_XCHW = image_XCHW + dense_ACHW
         position = image_positions(self.net, *source_XCHW.shape[-2:])
         out_ATC, image_ACHW = run_two_way(

@@ -11,6 +11,7 @@ Axes: B images, N prompts, A = B·N, P points, M mask tokens, T tokens, C channe
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from transformers.models.sam2.configuration_sam2 import Sam2Config
 from transformers.models.sam2.modeling_sam2 import Sam2Model
 
-from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
+from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch, per_prompt
 from maskwright.models.guidance import run_two_way
 from maskwright.models.sam import apply_kernels, encode_positions, image_positions
 
@@ -63,16 +64,29 @@ class SAM2(MaskModel):
 
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
         """Decode N prompts of each image; the tokens are IoU, four masks, object score."""
+        return with_fallback(self.network(features, prompts), self.stability)
+
+    @property
+    def stability(self) -> tuple[float, float] | None:
+        """Delta and threshold of `replace_unstable`, if the model falls back on its other masks."""
+        settings = self.net.config.mask_decoder_config
+        if not settings.dynamic_multimask_via_stability:
+            return None
+        return settings.dynamic_multimask_stability_delta, settings.dynamic_multimask_stability_thresh
+
+    def network(self, features: Features, prompts: PromptBatch) -> Decoded:
+        """One pass, without the fallback on other masks."""
         batch, count = prompts.shape
         decoder = self.net.mask_decoder
-        output_ATC, dense = self.with_task(prompts, self._dense(prompts))
-        source = features.image.repeat_interleave(count, dim=0) + dense
-        queries = torch.cat([output_ATC.expand(batch * count, -1, -1), self._sparse(prompts)], dim=1)
+        sparse, dense = prompts.embedded or (self._sparse(prompts), self._dense(prompts))
+        output_ATC, dense = self.with_task(prompts, dense)
+        source = per_prompt(features.image, count) + dense
+        queries = torch.cat([output_ATC.expand(batch * count, -1, -1), sparse], dim=1)
         position = image_positions(self.net, *source.shape[-2:])
         tokens, image = run_two_way(decoder.transformer, queries, source, position, prompts.guidance)
         number = decoder.num_mask_tokens
         score, iou_token, mask_tokens = tokens[:, :1], tokens[:, 1:2], tokens[:, 2 : 2 + number]
-        fine, middle = (level.repeat_interleave(count, dim=0) for level in features.high_res)
+        fine, middle = (per_prompt(level, count) for level in features.high_res)
         up = F.gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(image) + middle))
         up = F.gelu(decoder.upscale_conv2(up) + fine)
         heads = zip(decoder.output_hypernetworks_mlps, mask_tokens.unbind(1), strict=True)
@@ -80,11 +94,6 @@ class SAM2(MaskModel):
         iou = decoder.iou_prediction_head(iou_token[:, 0])
         kept = torch.cat([iou_token, mask_tokens, score], dim=1)
         masks, iou, kept = (part.unflatten(0, (batch, count)) for part in (masks, iou, kept))
-        settings = self.net.config.mask_decoder_config
-        if settings.dynamic_multimask_via_stability:
-            limits = settings.dynamic_multimask_stability_delta, settings.dynamic_multimask_stability_thresh
-            masks, iou, replaced = replace_unstable(masks, iou, *limits)
-            return Decoded(masks, iou, kept, replaced=replaced)
         return Decoded(masks, iou, kept)
 
     def output_tokens(self) -> Tensor:
@@ -136,6 +145,14 @@ class SAM2(MaskModel):
         else:
             dense = encoder.mask_embed(prompts.masks.flatten(0, 1)[:, None])
         return dense
+
+
+def with_fallback(decoded: Decoded, stability: tuple[float, float] | None) -> Decoded:
+    """What the decoder gave, after `replace_unstable` with this delta and threshold; None: as it is."""
+    if stability is None:
+        return decoded
+    masks, iou, replaced = replace_unstable(decoded.masks, decoded.iou, *stability)
+    return replace(decoded, masks=masks, iou=iou, replaced=replaced)
 
 
 def replace_unstable(
