@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from maskwright.errors import WeightsError
+from maskwright.models.digests import weights_digest
 
 # A family's module and class; nothing else has to know of a new one.
 FAMILIES = {
@@ -51,6 +52,15 @@ class BoundaryModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, pixels_B3HW: Tensor) -> Tensor:
         """Logits (B, 1, h, w) of normalised images; h = H / s for some whole s, where H suits `multiple`."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.parameters()).device
+
+    def digest(self) -> str:
+        """A short hash of the weights."""
+        return weights_digest(self)
 
     @abstractmethod
     def config_dict(self) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from maskwright.debug import debug
 from maskwright.errors import InputError
 from maskwright.models.boundary import BoundaryModel, normalise
 from maskwright.models.boundary_tiles import run_tiles
-from maskwright.models.digests import weights_digest
 from maskwright.models.preprocess import ImageLike, to_image
 from maskwright.runtime import free_cache, in_chunks, is_out_of_memory
 from maskwright.types import ByteArray, FloatArray, Image
@@ -75,7 +74,7 @@ class BoundaryDetector:
         self.keep_aspect = keep_aspect
         self.dtype = dtype
         self.image_batch = image_batch
-        self.signature = f"{self.name}:{weights_digest(model)}"
+        self.signature = f"{self.name}:{model.digest()}"
 
     def __repr__(self) -> str:
         where = f"device={str(self.device)!r}, dtype={self.dtype}"
@@ -85,7 +84,7 @@ class BoundaryDetector:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
+        return self.model.device
 
     def to(self, device: str | torch.device) -> Self:
         """Move the model."""

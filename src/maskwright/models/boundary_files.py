@@ -20,6 +20,8 @@ from maskwright.debug import debug
 from maskwright.errors import InputError, WeightsError
 from maskwright.io.weights import write_safetensors
 from maskwright.models import boundary
+from maskwright.models.backends import boundary as boundary_graph
+from maskwright.models.backends import refuse_exported
 from maskwright.models.boundary import BoundaryModel
 from maskwright.models.boundary_detector import BoundaryDetector
 from maskwright.models.checkpoint import FORMAT, VERSION, Checkpoint, read_checkpoint
@@ -28,6 +30,7 @@ from maskwright.models.nano import Nano, NanoConfig
 from maskwright.models.nano_boundary import NanoBoundary, NanoBoundaryConfig
 from maskwright.models.registry import arithmetic, check_state, count_parameters, one_line, title
 from maskwright.models.segformer import CLASSIFIER, SIZES, SegFormer
+from maskwright.models.sessions import Backend
 from maskwright.runtime import choose_device
 
 # At which the published models were trained, unless their names say otherwise.
@@ -47,6 +50,7 @@ def load_boundary(
     *,
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
+    backend: Backend = "torch",
     offline: bool = False,
 ) -> BoundaryDetector:
     """Load a boundary model, ready for inference.
@@ -56,6 +60,7 @@ def load_boundary(
             ("chendelong/DirectSAM-1800px-0424").
         device: auto, cpu, cuda, cuda:1 or mps.
         dtype: arithmetic of the forward pass: float32 (default), bfloat16 or float16; weights stay float32.
+        backend: what runs the network: torch; or onnx or openvino, as for `registry.load`.
         offline: never use the network.
 
     Returns:
@@ -67,12 +72,19 @@ def load_boundary(
         WeightsError: the file is refused; the message names it and says why.
         OfflineError: the model is not here and cannot be fetched.
     """
-    kind = arithmetic(dtype)
-    where = choose_device(device).value
-    checkpoint = read_boundary(name_or_path, offline=offline)
-    model = build_boundary(checkpoint, str(name_or_path)).to(where)
-    resolution, keep = trained_at(name_or_path, checkpoint)
-    return BoundaryDetector(model, title(name_or_path), resolution=resolution, keep_aspect=keep, dtype=kind)
+    kind, called = arithmetic(dtype), title(name_or_path)
+
+    def made() -> tuple[BoundaryModel, int | None, bool]:
+        checkpoint = read_boundary(name_or_path, offline=offline)
+        return build_boundary(checkpoint, str(name_or_path)), *trained_at(name_or_path, checkpoint)
+
+    if backend != "torch":
+        graph, told = boundary_graph(name_or_path, called, made, backend=backend, device=device, dtype=kind)
+        return BoundaryDetector(graph, called, resolution=told.resolution, keep_aspect=told.keep_aspect)
+    refuse_exported(name_or_path)
+    model, resolution, keep = made()
+    model.to(choose_device(device).value)
+    return BoundaryDetector(model, called, resolution=resolution, keep_aspect=keep, dtype=kind)
 
 
 def read_boundary(name_or_path: str | Path, *, offline: bool = False) -> Checkpoint:

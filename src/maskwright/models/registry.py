@@ -18,6 +18,7 @@ from torch import Tensor
 from maskwright.debug import debug
 from maskwright.errors import InputError, WeightsError
 from maskwright.io.weights import FLOATS, write_safetensors
+from maskwright.models.backends import prompted, refuse_exported
 from maskwright.models.base import MaskModel
 from maskwright.models.boundary import FAMILIES as BOUNDARY_FAMILIES
 from maskwright.models.checkpoint import (
@@ -34,6 +35,7 @@ from maskwright.models.hub import NAMED, files_of, locate
 from maskwright.models.keys import BATCH_STATISTICS, PROMPT_POSITION, SHARED_POSITION, listing
 from maskwright.models.parts import Part, only
 from maskwright.models.segmenter import Segmenter
+from maskwright.models.sessions import Backend
 from maskwright.models.task_prompts import add_task_prompts
 from maskwright.models.uncertainty import AUTO, ENDING, UncertaintyHeads
 from maskwright.runtime import choose_device
@@ -51,6 +53,7 @@ def load(
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
     heads: str | Path | None = AUTO,
+    backend: Backend = "torch",
     offline: bool = False,
 ) -> Segmenter:
     """Load a model, ready for inference.
@@ -64,10 +67,14 @@ def load(
         dtype: arithmetic of the forward pass: float32 (default), bfloat16 or float16; weights stay float32.
         heads: file of the model's uncertainty heads; "auto": the one beside the model, x.heads.safetensors
             for x.safetensors, if there is one; None or "none": none.
+        backend: what runs the networks: torch; or onnx (ONNX Runtime) or openvino, on the CPU, for folders
+            that `maskwright export` wrote and for all other models, which are exported once and kept. The
+            results are the same; task prompts, guidance and training are torch's alone.
         offline: never use the network.
 
     Raises:
-        InputError: an unknown name, or an argument that contradicts the file.
+        InputError: an unknown name, an argument that contradicts the file, or a backend that is not installed
+            or cannot do what is asked.
         WeightsError: the file is refused; the message names it and says why.
         OfflineError: the model is not here and cannot be fetched.
     """
@@ -75,13 +82,21 @@ def load(
     if named is not None and named.task != "prompts":
         # Before it is fetched for nothing.
         raise _without_prompts(str(name_or_path))
-    checkpoint = read(name_or_path, base=base, num_heads=num_heads, image_size=image_size, offline=offline)
-    kind = arithmetic(dtype)
-    where = choose_device(device).value
-    model = build(checkpoint, str(name_or_path)).to(where)
+    kind, called = arithmetic(dtype), title(name_or_path)
+
+    def made() -> MaskModel:
+        told = {"base": base, "num_heads": num_heads, "image_size": image_size}
+        return build(read(name_or_path, **told, offline=offline), str(name_or_path))  # type: ignore[arg-type]
+
+    if backend == "torch":
+        refuse_exported(name_or_path)
+        model = made().to(choose_device(device).value)
+    else:
+        model = prompted(name_or_path, called, made, backend=backend, device=device, dtype=kind)
+        kind = torch.float32  # the runtime's own affair
     file = heads_file(name_or_path, heads)
     loaded = None if file is None else UncertaintyHeads.load(file)
-    return Segmenter(model, name=title(name_or_path), dtype=kind, heads=loaded)
+    return Segmenter(model, name=called, dtype=kind, heads=loaded)
 
 
 def heads_file(name_or_path: str | Path, heads: str | Path | None = AUTO) -> Path | None:

@@ -71,7 +71,7 @@ class Segmenter:
         self.dtype = dtype
         self.chunk = chunk
         self.image_batch = image_batch
-        self.digest = weights_digest(model)
+        self.digest = model.digest()
         self.signature = f"{self.name}:{self.digest}"
         self.heads = None if heads is None else heads.bound_to(self.digest, self.name).to(self.device)
 
@@ -82,7 +82,7 @@ class Segmenter:
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return next(self.model.parameters()).device
+        return self.model.device
 
     @property
     def at_once(self) -> int:
