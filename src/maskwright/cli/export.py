@@ -1,4 +1,4 @@
-"""`maskwright export`: write labels in the formats of other tools, and models in the original layouts."""
+"""`maskwright export`: write labels in the formats of other tools, and models for other programs."""
 
 from __future__ import annotations
 
@@ -52,6 +52,9 @@ def main(argv: list[str]) -> int:
     commands = {
         "labels": (_main_labels, "Convert labels to the formats of other tools."),
         "checkpoint": (_main_checkpoint, "Write a model in the original project's layout."),
+        "onnx": (_main_onnx, "Write a model as ONNX graphs, also for annotation tools."),
+        "openvino": (_main_openvino, "Write a model as OpenVINO graphs."),
+        "compare": (_main_compare, "Measure what an export costs in IoU."),
     }
     return dispatch("maskwright export", "Write labels and models for other tools.", commands, argv)
 
@@ -62,6 +65,24 @@ def _main_labels(argv: list[str]) -> int:
 
 def _main_checkpoint(argv: list[str]) -> int:
     return run(parse(Checkpoint, argv, prog="maskwright export checkpoint"), checkpoint)
+
+
+def _main_onnx(argv: list[str]) -> int:
+    from maskwright.cli.export_models import Onnx, onnx
+
+    return run(parse(Onnx, argv, prog="maskwright export onnx"), onnx)
+
+
+def _main_openvino(argv: list[str]) -> int:
+    from maskwright.cli.export_models import OpenVino, openvino
+
+    return run(parse(OpenVino, argv, prog="maskwright export openvino"), openvino)
+
+
+def _main_compare(argv: list[str]) -> int:
+    from maskwright.cli.export_models import Compare, compare
+
+    return run(parse(Compare, argv, prog="maskwright export compare"), compare)
 
 
 def checkpoint(options: Checkpoint, session: Session) -> None:

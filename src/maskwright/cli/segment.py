@@ -59,6 +59,9 @@ class Segment(Common):
     heads: Annotated[str, tyro.conf.arg(metavar="auto|none|FILE")] = "auto"
     """Uncertainty heads, which tell how good each mask is and why not: those beside the model, none, or a
     file's."""
+    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    """What runs the model: PyTorch; or ONNX Runtime or OpenVINO, on the CPU, with the same masks (an optional
+    package each). --model may then also be a folder that `maskwright export` wrote."""
     offline: bool = False
     """Never use the network."""
     multimask: bool = False
@@ -115,6 +118,7 @@ def segment(options: Segment, session: Session) -> None:
         num_heads=options.num_heads,
         device=options.device,
         heads=options.heads,
+        backend=options.backend,
         offline=options.offline,
     )
     refiner = None if options.refine is None else MaskRefiner.load(options.refine, segmenter)
