@@ -32,7 +32,7 @@ pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
 CLOSE = 1e-3
 PROMPTS: dict[str, dict[str, Any]] = {
-    "points": {"points": [[[10, 12], [30, 20]], [[40, 30], [5, 5]]], "labels": [[1, 0], [1, 1]]},
+    "points": {"points": [[[10, 12], [30, 20]], [[30, 40], [5, 5]]], "labels": [[1, 0], [1, 1]]},
     "one point": {"points": [12, 9], "labels": 1},
     "boxes": {"boxes": [[5, 6, 40, 35], [0, 0, 20, 20], [10, 10, 50, 40]]},
     "ragged": {"points": [[[10, 12]], None], "labels": [[1], None], "boxes": [None, [5, 6, 40, 35]]},

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from maskwright.errors import InputError
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
 from maskwright.models.nano import Nano
-from maskwright.models.nano_prompts import rasterise
+from maskwright.models.nano_prompts import cell_centres, draw_boxes, draw_masks, draw_points
 from maskwright.models.sam import SAM, encode_positions
 from maskwright.models.sam2 import SAM2
 from maskwright.models.sam_hq import SAMHQ
@@ -210,11 +210,13 @@ def _embed_nano(
     table = torch.cat([kinds[LABELS : LABELS + 1], kinds[:LABELS], kinds[LABELS + 1 :]])
     tokens = _tokens(table, prompts.position((coords + 0.5) / model.image_size), labels)
     corners = [(coords * (labels == corner)[..., None]).sum(1) for corner in CORNERS]
-    given = (labels == CORNERS[0]).any(dim=1, keepdim=True)
-    boxes = torch.where(given, torch.cat(corners, dim=1), torch.nan)
-    logits = torch.where(has_mask, mask, torch.nan).expand(coords.shape[0], -1, -1, -1)
-    batch = PromptBatch(coords[:, None], labels[:, None], boxes[:, None], logits)
-    return tokens, prompts.draw(rasterise(batch, model.image_size, model.low_res, like=kinds))
+    given = (labels == CORNERS[0]).any(dim=1)
+    xy = cell_centres(model.low_res, model.low_res, kinds)
+    side = model.image_size
+    masks = (draw_masks(mask) * has_mask).expand(coords.shape[0], -1, -1, -1)
+    boxes = draw_boxes(torch.cat(corners, dim=1) / side, given, xy)
+    raster = torch.cat([boxes, draw_points(coords / side, labels, xy), masks], dim=1)
+    return tokens, prompts.draw(raster)
 
 
 _EMBED: tuple[tuple[type[MaskModel], Any], ...] = (

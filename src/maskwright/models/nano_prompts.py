@@ -89,26 +89,26 @@ def rasterise(prompts: PromptBatch, side: int, low_res: int, like: Tensor) -> Te
 
     Channels: box given, inside the box, distance from the box centre in half sides (x, y, clamped to ±2),
     positive clicks at three widths, negative clicks, previous mask, previous mask given.
-    A box row of NaN, a label of -1 and a mask of NaN draw nothing.
+    A box row of NaN and a label of -1 draw nothing.
     """
     batch = prompts.shape[0] * prompts.shape[1]
     xy = cell_centres(low_res, low_res, like)
     boxes = points = like.new_zeros(batch, 4, low_res, low_res)
     masks = boxes[:, :2]
     if prompts.boxes is not None:
-        boxes = _draw_boxes(prompts.boxes.flatten(0, 1) / side, xy, low_res)
+        flat = prompts.boxes.flatten(0, 1)
+        boxes = draw_boxes(flat.nan_to_num() / side, ~flat.isnan().any(dim=1), xy)
     if prompts.points is not None and prompts.labels is not None:
-        points = _draw_points(prompts.points.flatten(0, 1) / side, prompts.labels.flatten(0, 1), xy)
+        points = draw_points(prompts.points.flatten(0, 1) / side, prompts.labels.flatten(0, 1), xy)
     if prompts.masks is not None:
-        logits = prompts.masks.flatten(0, 1)
-        given = ~logits.isnan()
-        masks = torch.stack([(logits / 4).tanh().where(given, 0), given.to(logits.dtype)], dim=1)
+        masks = draw_masks(prompts.masks.flatten(0, 1)[:, None])
     return torch.cat([boxes, points, masks], dim=1)
 
 
-def _draw_boxes(boxes_A4: Tensor, xy_HW2: Tensor, low_res: int) -> Tensor:
-    given = ~boxes_A4.isnan().any(dim=1)
-    boxes = boxes_A4.nan_to_num()[:, None, None]
+def draw_boxes(boxes_A4: Tensor, given_A: Tensor, xy_HW2: Tensor) -> Tensor:
+    """The raster's channels (A, 4, H, W) of boxes in [0, 1], zeros where none is given."""
+    low_res = xy_HW2.shape[0]
+    boxes = boxes_A4[:, None, None]
     low, high = boxes[..., :2], boxes[..., 2:]
     # How much of a cell lies inside, per axis: exact coverage, so that corners keep sub-cell precision.
     half_cell = 0.5 / low_res
@@ -116,10 +116,11 @@ def _draw_boxes(boxes_A4: Tensor, xy_HW2: Tensor, low_res: int) -> Tensor:
     inside = (overlap.clamp(min=0) * low_res).prod(dim=-1)
     relative = ((xy_HW2 - (low + high) / 2) / ((high - low) / 2).clamp(min=1e-3)).clamp(-2, 2)
     maps = torch.stack([torch.ones_like(inside), inside, relative[..., 0], relative[..., 1]], dim=1)
-    return maps * given[:, None, None, None]
+    return maps * given_A[:, None, None, None]
 
 
-def _draw_points(points_AP2: Tensor, labels_AP: Tensor, xy_HW2: Tensor) -> Tensor:
+def draw_points(points_AP2: Tensor, labels_AP: Tensor, xy_HW2: Tensor) -> Tensor:
+    """The raster's channels (A, 4, H, W) of clicks in [0, 1]; labels other than 0 and 1 draw nothing."""
     distance = (points_AP2[:, :, None, None] - xy_HW2).square().sum(dim=-1)
     maps = []
     for sigma in CLICK_SIGMAS:
@@ -128,3 +129,8 @@ def _draw_points(points_AP2: Tensor, labels_AP: Tensor, xy_HW2: Tensor) -> Tenso
     bump = (-distance / (2 * CLICK_SIGMAS[1] ** 2)).exp()
     maps.append((bump * (labels_AP == 0)[..., None, None]).amax(dim=1))
     return torch.stack(maps, dim=1)
+
+
+def draw_masks(logits_A1HW: Tensor) -> Tensor:
+    """The raster's channels (A, 2, H, W) of previous masks."""
+    return torch.cat([(logits_A1HW / 4).tanh(), torch.ones_like(logits_A1HW)], dim=1)
