@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from maskwright.models.nano import Nano, NanoConfig
 from maskwright.models.sam import SAM
 from maskwright.models.sam_hq import SAMHQ
 from maskwright.models.segmenter import Segmenter
+from maskwright.types import Geometry
 
 runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnx", reason="the extra onnx is not installed")
@@ -43,23 +45,25 @@ def test_masks_as_the_tool_asks_for_them(
     image = photo(height, width)
     embedding, *early = encoder.run(None, {encoder.get_inputs()[0].name: image.astype(np.float32)})
     asked = dict(zip(maps[1:], [np.stack(early)] if early else [], strict=True))
-    masks, iou, low_res = decoder.run(
-        None,
-        {
-            "image_embeddings": embedding,
-            **asked,
-            "point_coords": np.array([[[20, 15], [0, 0]], [[40, 30], [0, 0]]], np.float32),
-            "point_labels": np.array([[1, -1], [1, -1]], np.float32),
-            "mask_input": np.zeros((1, 1, model.low_res, model.low_res), np.float32),
-            "has_mask_input": np.zeros(1, np.float32),
-            "orig_im_size": np.array([height, width], np.float32),
-        },
-    )
+    given = {
+        "image_embeddings": embedding,
+        **asked,
+        "point_coords": np.array([[[20, 15], [0, 0]], [[40, 30], [0, 0]]], np.float32),
+        "point_labels": np.array([[1, -1], [1, -1]], np.float32),
+        "mask_input": np.zeros((1, 1, model.low_res, model.low_res), np.float32),
+        "has_mask_input": np.zeros(1, np.float32),
+        "orig_im_size": np.array([height, width], np.float32),
+    }
+    masks, iou, low_res = decoder.run(None, given)
     ours = Segmenter(model)(image, points=[[[20, 15]], [[40, 30]]])
     assert masks.shape == (2, 1, height, width)
     assert np.abs(low_res - ours.low_res.numpy()).max() < 1e-3
     assert np.abs(iou - ours.iou.numpy()).max() < 1e-3
     assert np.abs(masks - ours.logits().numpy()).max() < 1e-3
+    # Masks for a photo of twice the size, of which the encoder was given a smaller one.
+    large = replace(ours, geometry=Geometry((2 * height, 2 * width), model.image_size))
+    masks, *_ = decoder.run(None, given | {"orig_im_size": np.array(large.size, np.float32)})
+    assert np.abs(masks - large.logits().numpy()).max() < 1e-3
 
 
 def test_the_settings_file() -> None:

@@ -110,7 +110,8 @@ class AnnotatorDecoder(nn.Module):
 
         Args:
             inputs: the embedding (1, C, h, w); of SAM-HQ the early map (1, 1, h, w, D); then as
-                `DecoderGraph`; and (height, width) float of the photo that the encoder was given.
+                `DecoderGraph`; and (height, width) float of the masks that are wanted, which tells what part of
+                the square is the photo: one whose longer side was brought to the square's.
 
         Returns:
             Masks (A, 1, H, W), scores (A, 1) and masks (A, 1, h, w), all of them logits.
@@ -125,8 +126,11 @@ class AnnotatorDecoder(nn.Module):
         low_res = decoded.masks[:, 0, :1] + (0 if decoded.hq is None else decoded.hq[:, 0])
         side = self.model.image_size
         large = F.interpolate(low_res, (side, side), mode="bilinear", align_corners=False)
-        height, width = size.long().unbind(0)
-        return large[:, :, :height, :width], decoded.iou[:, 0, :1], low_res
+        inside = (size * (side / size.max()) + 0.5).long()
+        large = large[:, :, : inside[0], : inside[1]]  # type: ignore[misc]
+        wanted = size.long()
+        masks = F.interpolate(large, (wanted[0], wanted[1]), mode="bilinear", align_corners=False)  # type: ignore[arg-type]
+        return masks, decoded.iou[:, 0, :1], low_res
 
 
 def prompt_rows(family: str, prompts: PromptBatch) -> tuple[Tensor, Tensor]:

@@ -209,7 +209,7 @@ def write_graph(traced: Traced, path: Path, runtime: Runtime, precision: Precisi
     """Write one graph and return its files, the one at `path` last."""
     if runtime == "openvino" and precision == "int8":
         raise InputError(
-            "int8 is written for ONNX Runtime: `maskwright export onnx`. OpenVINO takes float16, and computes "
+            "int8 is written for ONNX Runtime: `maskwright export onnx`. OpenVINO takes float16 and computes "
             "in bfloat16 if asked to."
         )
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".maskwright-") as kept:
