@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,18 @@ def pair(
     folder = tmp_path_factory.mktemp("export")
     files = export_model(segmenter.model, folder)
     assert {file.name for file in files} == {"encoder.onnx", "decoder.onnx", "model.json"}
+    assert {file.name for file in folder.iterdir()} == {file.name for file in files}
+    check_graphs(files[:2])
     return segmenter, Segmenter(open_exported(folder, "onnx", torch.float32), segmenter.name)
+
+
+def check_graphs(files: list[Path]) -> None:
+    """The graphs are valid, need no other file, and no operation that a runtime would have to bring."""
+    for file in files:
+        stored = onnx.load(str(file), load_external_data=False)
+        onnx.checker.check_model(stored)
+        assert not sessions.external_names(stored)
+        assert not [node for node in stored.graph.node if node.domain not in ("", "ai.onnx")]
 
 
 def same(ours: Masks, theirs: Masks) -> None:
@@ -97,21 +109,20 @@ def test_no_prompts_give_no_masks(pair: tuple[Segmenter, Segmenter]) -> None:
     assert len(pair[1](photo(45, 60), boxes=[])) == 0
 
 
-def test_the_graphs_need_no_other_file(pair: tuple[Segmenter, Segmenter], tmp_path: Path) -> None:
-    files = export_model(pair[0].model, tmp_path, precision="float16")
-    for file in files[:2]:
-        stored = onnx.load(str(file), load_external_data=False)
-        onnx.checker.check_model(stored)
-        assert not sessions.external_names(stored)
-        assert not [node for node in stored.graph.node if node.domain not in ("", "ai.onnx")]
-
-
 @pytest.fixture(scope="module")
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a tiny nano with heads."""
     file = save_tiny_model(tmp_path_factory.mktemp("nano"))
     save_tiny_heads(file)
     return file
+
+
+@pytest.fixture(scope="module")
+def exported(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the graphs of the tiny nano; not to be changed."""
+    folder = tmp_path_factory.mktemp("exported")
+    export_model(load(nano, device="cpu", heads=None).model, folder)
+    return folder
 
 
 def test_a_model_is_exported_once(nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,13 +143,11 @@ def test_a_model_is_exported_once(nano: Path, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
-def test_lower_precisions(nano: Path, tmp_path: Path, precision: Any) -> None:
+def test_lower_precisions(nano: Path, exported: Path, tmp_path: Path, precision: Any) -> None:
     ours = load(nano, device="cpu", heads=None)
-    full, low = tmp_path / "full", tmp_path / "low"
-    export_model(ours.model, full)
-    export_model(ours.model, low, precision=precision)
-    assert (low / "encoder.onnx").stat().st_size < (full / "encoder.onnx").stat().st_size
-    theirs = load(low, backend="onnx", heads=None)
+    files = export_model(ours.model, tmp_path, precision=precision)
+    assert files[0].stat().st_size < (exported / "encoder.onnx").stat().st_size
+    theirs = load(tmp_path, backend="onnx", heads=None)
     prompt = {"boxes": [5, 6, 40, 35]}
     found, expected = theirs(photo(45, 60), **prompt), ours(photo(45, 60), **prompt)
     difference = (found.low_res - expected.low_res).abs().max()
@@ -214,30 +223,29 @@ def test_boundary_models_by_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load_boundary(folder)
 
 
-def test_what_a_graph_cannot_do_is_refused(nano: Path, tmp_path: Path) -> None:
-    model = load(nano, device="cpu", heads=None).model
-    export_model(model, tmp_path)
-    segmenter = load(tmp_path, backend="onnx", heads=None)
+def test_what_a_graph_cannot_do_is_refused(nano: Path, exported: Path, tmp_path: Path) -> None:
+    segmenter = load(exported, backend="onnx", heads=None)
     with pytest.raises(InputError, match="no task prompts"):
         segmenter(photo(45, 60), points=[12, 9], task="part")
     with pytest.raises(InputError, match="no weights to train"):
         segmenter.model.output_tokens()
     with pytest.raises(InputError, match="holds an exported model"):
-        load(tmp_path)
+        load(exported)
     with pytest.raises(InputError, match="computes on the CPU"):
         load(nano, backend="onnx", device="cuda")
     with pytest.raises(InputError, match="computes in float32"):
         load(nano, backend="onnx", dtype="bfloat16")
     with pytest.raises(InputError, match="backend 'tensorrt' is unknown"):
         load(nano, backend="tensorrt")  # type: ignore[arg-type]
+    model = load(nano, device="cpu", heads=None).model
     add_task_prompts(model)
     with pytest.raises(InputError, match="task prompts"):
         export_model(model, tmp_path)
 
 
-def test_a_damaged_description_is_refused(nano: Path, tmp_path: Path) -> None:
-    export_model(load(nano, device="cpu", heads=None).model, tmp_path)
+def test_a_damaged_description_is_refused(exported: Path, tmp_path: Path) -> None:
     file = tmp_path / "model.json"
+    shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
     content = json.loads(file.read_text())
     file.write_text(json.dumps(content | {"image_size": "wide"}))
     with pytest.raises(WeightsError, match="image_size"):
@@ -270,8 +278,8 @@ def test_openvino(nano: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         export_model(ours.model, tmp_path / "own", runtime="openvino", precision="int8")
 
 
-def test_heads_go_with_an_exported_folder(nano: Path, tmp_path: Path) -> None:
-    export_model(load(nano, device="cpu", heads=None).model, tmp_path)
+def test_heads_go_with_an_exported_folder(nano: Path, exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
     save_tiny_heads(nano, tmp_path / f"model{ENDING}")
     assert load(tmp_path, backend="onnx")(photo(45, 60), points=[12, 9]).quality is not None
 

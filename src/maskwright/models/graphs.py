@@ -110,8 +110,8 @@ class AnnotatorDecoder(nn.Module):
 
         Args:
             inputs: the embedding (1, C, h, w); of SAM-HQ the early map (1, 1, h, w, D); then as
-                `DecoderGraph`; and (height, width) float of the masks that are wanted, which tells what part of
-                the square is the photo: one whose longer side was brought to the square's.
+                `DecoderGraph`; and (height, width) float of the wanted masks, from which follows what
+                part of the square is the photo: its longer side was brought to the square's.
 
         Returns:
             Masks (A, 1, H, W), scores (A, 1) and masks (A, 1, h, w), all of them logits.
@@ -126,10 +126,10 @@ class AnnotatorDecoder(nn.Module):
         low_res = decoded.masks[:, 0, :1] + (0 if decoded.hq is None else decoded.hq[:, 0])
         side = self.model.image_size
         large = F.interpolate(low_res, (side, side), mode="bilinear", align_corners=False)
-        inside = (size * (side / size.max()) + 0.5).long()
-        large = large[:, :, : inside[0], : inside[1]]  # type: ignore[misc]
-        wanted = size.long()
-        masks = F.interpolate(large, (wanted[0], wanted[1]), mode="bilinear", align_corners=False)  # type: ignore[arg-type]
+        height, width = (size * (side / size.max()) + 0.5).long().unbind()
+        large = large[:, :, :height, :width]
+        wanted: Any = tuple(size.long().unbind())
+        masks = F.interpolate(large, wanted, mode="bilinear", align_corners=False)
         return masks, decoded.iou[:, 0, :1], low_res
 
 
@@ -213,7 +213,7 @@ def _embed_nano(
     # The rows of `kinds` are the labels 0…3, "no point", and "no box" twice.
     table = torch.cat([kinds[LABELS : LABELS + 1], kinds[:LABELS], kinds[LABELS + 1 :]])
     tokens = _tokens(table, prompts.position((coords + 0.5) / model.image_size), labels)
-    corners = [(coords * (labels == corner)[..., None]).sum(1) for corner in CORNERS]
+    corners = [torch.where((labels == corner)[..., None], coords, 0.0).sum(1) for corner in CORNERS]
     given = (labels == CORNERS[0]).any(dim=1)
     xy = cell_centres(model.low_res, model.low_res, kinds)
     side = model.image_size

@@ -244,7 +244,8 @@ def _trace(traced: Traced, path: Path) -> None:
         # That what was traced might be constant, which the tests refute, and that this exporter is the older.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            traced.module,
+            # The exporter brings back the mode that it finds, and would set the model inside to training.
+            traced.module.eval(),
             traced.inputs,
             str(path),
             dynamo=False,
