@@ -91,8 +91,10 @@ class FoldedAttention(nn.Module):
 
     def _heads(self, qkv_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, H, W, 3·C) → query, key and value, (B, N, H, W, D) each."""
-        parts = qkv_BHWC.unflatten(3, (3, self.num_attention_heads, -1)).permute(3, 0, 4, 1, 2, 5)
-        return parts[0], parts[1], parts[2]
+        # Not `unflatten`, whose sizes an exported graph keeps.
+        parts = qkv_BHWC.reshape(*qkv_BHWC.shape[:3], 3, self.num_attention_heads, -1)
+        query, key, value = parts.permute(3, 0, 4, 1, 2, 5)
+        return query, key, value
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """(B, N, H, W, D) each → (B, N, H, W, D), in their arithmetic."""

@@ -77,7 +77,7 @@ def run_two_way(
         memo = {} if memo is None else memo
         tokens, keys = run_on_tokens(transformer, tokens_ATC, image, position[0], memo)
         return tokens, keys.transpose(1, 2).unflatten(2, size)
-    image_AChw = image_XChw.expand(len(tokens_ATC), -1, -1, -1)
+    image_AChw = image_XChw.expand(tokens_ATC.shape[0], -1, -1, -1)
     if guidance is None:
         tokens, keys = transformer(
             point_embeddings=tokens_ATC[:, None],

@@ -67,9 +67,7 @@ def is_traced() -> bool:
 
 def _usable(x: Tensor, kind: torch.dtype) -> bool:
     return (
-        for_prediction(x)
-        and kind in (torch.float32, torch.bfloat16)
-        and torch.backends.mkldnn.is_available()
+        for_prediction(x) and kind in (torch.float32, torch.bfloat16) and torch.backends.mkldnn.is_available()
     )
 
 

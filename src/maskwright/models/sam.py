@@ -127,9 +127,10 @@ class SAM(MaskModel):
         kernels = [mlp(out_ATC[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
         kernels_AMC = torch.stack(kernels, dim=1)
         masks_AMP = kernels_AMC @ cells_Ahw44C.flatten(1, 4).transpose(1, 2)
-        masks_AMHW = arrange(masks_AMP.unflatten(2, cells_Ahw44C.shape[1:5]))
+        masks_AMHW = arrange(masks_AMP.reshape(*masks_AMP.shape[:2], *cells_Ahw44C.shape[1:5]))
         iou_AM = decoder.iou_prediction_head(out_ATC[:, 0])
-        return Decoded(*(part.unflatten(0, shape) for part in (masks_AMHW, iou_AM, out_ATC)))
+        # Not `unflatten`, whose sizes an exported graph keeps.
+        return Decoded(*(part.reshape(*shape, *part.shape[1:]) for part in (masks_AMHW, iou_AM, out_ATC)))
 
 
 def _restore_norm_eps(net: Any) -> None:  # noqa: ANN401
