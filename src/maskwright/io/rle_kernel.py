@@ -131,19 +131,22 @@ def write_number(text: ByteArray, end: int, value: int) -> int:
 def read_runs(text: ByteArray) -> tuple[Numbers, int]:
     """The runs in a text, and 0 or what is wrong with it."""
     runs = np.empty(len(text), np.int64)
-    count, value, shift, longest = 0, 0, 0, 0
+    count, value, shift, longest, strange = 0, 0, 0, 0, 0
+    before, before_that = 0, 0
     for character in text:
         code = int(character) - 48
-        if code < 0 or code > 63:
-            return runs[:0], STRANGE
-        value |= (code & 31) << min(shift, 40)
+        strange |= code >> 6  # 0 for codes from 0 to 63
+        value |= (code & 31) << (shift & 63)
         shift += 5
-        if code & 32:
-            continue
-        if code & 16:
-            value -= 1 << min(shift, 40)
-        runs[count] = value + (runs[count - 2] if count > 2 else 0)
-        count, longest, value, shift = count + 1, max(longest, shift), 0, 0
+        if code & 32 == 0:
+            value -= (code & 16) << ((shift - 4) & 63)
+            if count > 2:
+                value += before_that
+            runs[count] = value
+            before_that, before = before, value
+            count, longest, value, shift = count + 1, max(longest, shift), 0, 0
+    if strange:
+        return runs[:0], STRANGE
     if shift or not count:
         return runs[:0], CUT_OFF
     if longest > 5 * MAX_CHARACTERS:

@@ -20,7 +20,7 @@ from maskwright.types import ByteArray
 
 def areas(masks: Sequence[RLE]) -> Numbers:
     """(K,) object pixels of each mask."""
-    return _areas(*_toggles(masks))
+    return _read_areas(*_texts(masks))
 
 
 def ious(ones: Sequence[RLE], others: Sequence[RLE]) -> npt.NDArray[np.float64]:
@@ -57,9 +57,14 @@ def merge(masks: Sequence[RLE]) -> RLE:
 
 
 def _toggles(masks: Sequence[RLE]) -> tuple[Numbers, Numbers]:
+    return _read(*_texts(masks))
+
+
+def _texts(masks: Sequence[RLE]) -> tuple[ByteArray, Numbers]:
+    """The texts of K masks one after the other, and K + 1 places: where each begins, and the end."""
     texts = [mask.counts for mask in masks]
-    ends = np.cumsum([0, *map(len, texts)])
-    return _read(np.frombuffer(bytearray("".join(texts), "ascii"), np.uint8), ends)
+    text = np.frombuffer(bytearray("".join(texts), "ascii"), np.uint8)
+    return text, np.cumsum([0, *map(len, texts)])
 
 
 def _check_sizes(masks: Sequence[RLE]) -> None:
@@ -87,6 +92,17 @@ def _read(text: ByteArray, ends: Numbers) -> tuple[Numbers, Numbers]:
                 count += 1
         bounds[k + 1] = count
     return places[:count], bounds
+
+
+@compiled
+def _read_areas(text: ByteArray, ends: Numbers) -> Numbers:
+    """(K,) the pixels of masks whose texts end at `ends[1:]`."""
+    areas = np.zeros(len(ends) - 1, np.int64)
+    for k in range(len(areas)):
+        runs = read_runs(text[ends[k] : ends[k + 1]])[0]
+        for run in range(1, len(runs), 2):
+            areas[k] += runs[run]
+    return areas
 
 
 @compiled
