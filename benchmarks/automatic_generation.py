@@ -10,11 +10,11 @@ least so, and transformers' unpacks them all at the end, as it always does. Both
 torchvision's `batched_nms`, or, where torchvision is missing, by a stand-in in NumPy.
 
 Random weights magnify rounding. Measured once on 8 clicks, in parts of the largest logit, every side was off
-the same decoder in float64 by 2e-5 on average with nano shapes (at most 6e-3) and by 2e-4 with ViT-B's (at most
-3e-2); ours and transformers' differed least from one another, Meta's as much from either. So masks count as
-equal if at most one pixel in 200 differs, and up to 3 in 100 may pass a threshold on one side only; each row
-says how many do. This shows that the work is the same, not that the bits are: tests
-compare the generator with released masks, pixel by pixel.
+the same decoder in float64 by 2e-5 on average with nano shapes (at most 6e-3) and by 2e-4 with ViT-B's (at
+most 3e-2); ours and transformers' differed least from one another, Meta's as much from either. So masks count
+as equal if at most one pixel in 200 differs, and up to 3 in 100 may pass a threshold on one side only; each
+row says how many do. This shows that the work is the same, not that the bits are: tests compare the generator
+with released masks, pixel by pixel.
 
 "nano shapes" is SAM's architecture in nano's sizes (256 px, 128 channels, 4 heads); nano itself has no peer.
 "decoder" is the mask decoder alone: 64 clicks, all masks drawn, which automatic masks do not need.
