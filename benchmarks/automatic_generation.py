@@ -46,16 +46,16 @@ ROUNDING = 5e-4
 """Mean difference of logits, in parts of the largest; see above for what rounding makes of it."""
 FLIPS = 0.03
 """Share of masks that rounding may move across a threshold."""
-GRIDS = (16, 32, 64)
+GRIDS = (8, 16, 32)
 
 
 def comparisons(quick: bool) -> Iterator[Comparison]:
-    """Generation and decoder, in both shapes, and the memory of generation."""
+    """Generation and decoder, in both shapes, and the memory of generation with nano's."""
     for shape in (TINY,) if quick else (NANO, VIT_B):
         sides = Sides(shape)
         yield generation(sides)
         yield decoder(sides)
-        yield memory(shape, (3, 6) if quick else GRIDS)
+    yield memory(TINY, (3, 6)) if quick else memory(NANO, GRIDS)
 
 
 def generation(sides: Sides) -> Comparison:
