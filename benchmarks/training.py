@@ -32,7 +32,8 @@ EQUAL = 1e-4
 """Losses may differ by this much: the encoders' sums are taken in another order."""
 
 
-FULL = Shape("ViT-B", side=1024, batch=2, size=(1500, 2250), masks=8)
+# Half the usual side, so that steps are short: the harder for the data to keep up with.
+FULL = Shape("ViT-B", side=512, batch=2, size=(1500, 2250), masks=8)
 QUICK = Shape("tiny", side=128, batch=2, size=(150, 225), masks=4)
 
 
