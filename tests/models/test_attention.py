@@ -11,7 +11,7 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionLayer
 
 from maskwright.models import attention, cpu_attention
-from maskwright.models.attention import FoldedAttention, folded_attention, relative_table
+from maskwright.models.attention import FoldedAttention, biased_attention, folded_attention, relative_table
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
@@ -122,16 +122,16 @@ def test_already_cut_windows_are_left_alone() -> None:
         assert relative_error(FoldedAttention(layer.attn, 4)(windows)[0], expected) < 3e-6
 
 
+@pytest.mark.parametrize("kernel", [cpu_attention.cpu_attention, biased_attention])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-6), (torch.bfloat16, 0.05)])
-def test_tiles_equal_the_fused_kernel(dtype: torch.dtype, tolerance: float) -> None:
+def test_other_forms_equal_the_fused_kernel(kernel: Kernel, dtype: torch.dtype, tolerance: float) -> None:
     generator = torch.Generator().manual_seed(1)
     query, key, value = torch.randn(3, 2, 3, 5, 8, 16, generator=generator).to(dtype)
     tables = (
-        torch.randn(5, 5, 16, generator=generator) * 0.2,
-        torch.randn(8, 8, 16, generator=generator) * 0.2,
+        (torch.randn(5, 5, 16, generator=generator) * 0.2).to(dtype),
+        (torch.randn(8, 8, 16, generator=generator) * 0.2).to(dtype),
     )
     fused = folded_attention(query, key, value, *tables, 0.25)
     threads = torch.get_num_threads()
-    tiled = cpu_attention.cpu_attention(query, key, value, *tables, 0.25)
-    assert relative_error(tiled, fused) < tolerance
+    assert relative_error(kernel(query, key, value, *tables, 0.25), fused) < tolerance
     assert torch.get_num_threads() == threads

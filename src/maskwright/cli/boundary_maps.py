@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from maskwright.cli.common import Common, Session
+from maskwright.cli.common import Computing, Session
 from maskwright.errors import ConfigError, FileError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundaryMaps(Common):
+class BoundaryMaps(Computing):
     """Boundary maps by a model or from a folder, and what is known of them."""
 
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH")] = None
@@ -48,6 +48,8 @@ class BoundaryMaps(Common):
             raise ConfigError("give --model NAME, or --predictions FOLDER with maps to measure.")
         if self.offline and self.model is None:
             raise ConfigError("--offline is for --model.")
+        if self.backend != "torch" and self.model is None:
+            raise ConfigError("--backend is for --model.")
         if self.limit is not None and self.limit < 1:
             raise ConfigError("--limit must be at least 1.")
         if self.overwrite and self.out is None:
@@ -68,7 +70,7 @@ class BoundaryMaps(Common):
         from maskwright.models.boundary_files import load_boundary
 
         assert self.model is not None
-        return load_boundary(self.model, device=self.device, offline=self.offline)
+        return load_boundary(self.model, device=self.device, backend=self.backend, offline=self.offline)
 
     def finished(self, settings: Mapping[str, Any]) -> FinishedPhotos | None:
         """What is finished in --out, where that is given.

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from rich.console import Console
@@ -61,6 +61,15 @@ class Common:
     """Print errors only."""
     debug: bool = False
     """Say what is read, computed and written, with shapes, in [DEBUG] lines on the standard error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computing(Common):
+    """The options of commands that use a model as it is, neither train it nor look inside."""
+
+    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    """What runs the model: PyTorch; or ONNX Runtime or OpenVINO, on the CPU, with the same results (each an
+    optional package). The model may then also be a folder that `maskwright export` wrote."""
 
 
 C = TypeVar("C", bound=Common)

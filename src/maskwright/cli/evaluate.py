@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from maskwright.cli.commands import dispatch
-from maskwright.cli.common import Common, Session, parse, run
+from maskwright.cli.common import Computing, Session, parse, run
 from maskwright.cli.tables import rich_table
 from maskwright.errors import ConfigError, MaskwrightError
 
@@ -29,7 +29,7 @@ PROG = "maskwright evaluate prompted"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prompted(Common):
+class Prompted(Computing):
     """Measure how good the masks are that boxes or clicks on known objects give.
 
     From each image, objects between --min-area and --max-area of it are drawn at random and asked for with
@@ -239,6 +239,7 @@ def _load(name: str, options: Prompted, plan: Plan) -> ModelPredictor:
         num_heads=options.num_heads,
         device=options.device,
         heads=None,
+        backend=options.backend,
         offline=options.offline,
     )
     if plan.protocol == "hq" and plan.hq != "off" and not segmenter.model.has_hq:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from maskwright.cli.common import Common, Session, parse, run, values
+from maskwright.cli.common import Computing, Session, parse, run, values
 from maskwright.cli.tables import rich_table
 from maskwright.errors import ConfigError, MaskwrightError
 from maskwright.methods.selection import PromptKind, Selection
@@ -25,7 +25,7 @@ PROG = "maskwright evaluate uncertainty"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateUncertainty(Common):
+class EvaluateUncertainty(Computing):
     """Measure how far a model's uncertainty can be believed: its heads', and what is free.
 
     Known objects are asked for with a click at their centre or with their tight box. Estimates of a mask's
@@ -151,6 +151,7 @@ def _load(name: str, options: EvaluateUncertainty) -> Segmenter:
         num_heads=options.num_heads,
         device=options.device,
         heads=None if options.heads == "none" else options.heads,
+        backend=options.backend,
         offline=options.offline,
     )
 

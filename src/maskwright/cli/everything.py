@@ -10,7 +10,7 @@ import tyro
 from pydantic import BaseModel
 from tyro.conf import Positional
 
-from maskwright.cli.common import Common, Session, parse, run
+from maskwright.cli.common import Computing, Session, parse, run
 from maskwright.errors import ConfigError
 from maskwright.io.files import shown
 from maskwright.methods.automatic.config import AutomaticSettings
@@ -30,7 +30,7 @@ ROWS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Everything(Common):
+class Everything(Computing):
     """Cut images into everything there is: give files, folders or patterns.
 
     The method boundary asks a boundary model once, and cuts the image along its map: segments cover the
@@ -149,13 +149,20 @@ def _finder(options: Everything) -> Finder:
         from maskwright.models.registry import load
 
         segmenter = load(
-            name, base=options.base, device=options.device, heads=options.heads, offline=options.offline
+            name,
+            base=options.base,
+            device=options.device,
+            heads=options.heads,
+            backend=options.backend,
+            offline=options.offline,
         )
         return GridFinder(segmenter, options.grid)
     from maskwright.models.boundary_files import load_boundary
 
     kind = "bfloat16" if options.half else None
-    detector = load_boundary(name, device=options.device, dtype=kind, offline=options.offline)
+    detector = load_boundary(
+        name, device=options.device, dtype=kind, backend=options.backend, offline=options.offline
+    )
     return BoundaryFinder(detector, options.cut, options.resolution, options.tile)
 
 

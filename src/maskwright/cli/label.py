@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from maskwright.cli.commands import dispatch
-from maskwright.cli.common import Common, Session, parse, run
+from maskwright.cli.common import Computing, Session, parse, run
 from maskwright.errors import ConfigError
 from maskwright.methods.automatic.config import AutomaticSettings
 
@@ -33,7 +33,7 @@ class Engine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Masks(Common):
+class Masks(Computing):
     """Find masks of everything in photos: give files, folders or patterns.
 
     Each photo is asked with a grid of clicks; what is certain, stable and not found twice is kept: the mask,
@@ -131,7 +131,13 @@ def masks(options: Masks, session: Session) -> None:
     # Absolute, for the processes of a Ray cluster may work in other folders.
     folder = LabelFolder(options.out.absolute())
     model = ModelChoice(
-        options.model, options.base, options.num_heads, options.device, options.offline, options.heads
+        options.model,
+        options.base,
+        options.num_heads,
+        options.device,
+        options.offline,
+        options.heads,
+        options.backend,
     )
     worker = MaskWorker(folder, model, options.settings, options.format)
     with folder.lock():

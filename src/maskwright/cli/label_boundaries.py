@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from maskwright.cli.common import Common, Session, parse, run
+from maskwright.cli.common import Computing, Session, parse, run
 from maskwright.cli.label import Engine, carry_out, check_run, summary
 from maskwright.errors import ConfigError
 
@@ -44,7 +44,7 @@ class Stored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelling(Common):
+class Labelling(Computing):
     """What is labelled, with which model, and where it is stored."""
 
     data: Annotated[
@@ -147,7 +147,7 @@ def label_set(options: Labelling, job: Job, session: Session) -> None:
     folder = LabelFolder(job.out.absolute())
     worker = BoundaryWorker(
         folder,
-        DetectorChoice(job.model, options.device, options.offline),
+        DetectorChoice(job.model, options.device, options.offline, options.backend),
         ItemChoice(job.specs, options.every, options.limit),
         BoundarySettings(**asdict(options.lines)),
         options.stored.format,

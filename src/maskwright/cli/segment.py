@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from maskwright.cli.common import USAGE_ERROR, Common, Session, parse, run
+from maskwright.cli.common import USAGE_ERROR, Common, Computing, Session, parse, run
 from maskwright.cli.segment_decide import Decisions, deciding, escalate, with_larger
 from maskwright.data.tasks import Task
 from maskwright.errors import ConfigError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment(Common):
+class Segment(Computing):
     """Segment images: give files, folders or patterns, and say what to cut out.
 
     All of --point, --box and --mask together describe one object, the same in every image; coordinates are
@@ -59,9 +59,6 @@ class Segment(Common):
     heads: Annotated[str, tyro.conf.arg(metavar="auto|none|FILE")] = "auto"
     """Uncertainty heads, which tell how good each mask is and why not: those beside the model, none, or a
     file's."""
-    backend: Literal["torch", "onnx", "openvino"] = "torch"
-    """What runs the model: PyTorch; or ONNX Runtime or OpenVINO, on the CPU, with the same masks (an optional
-    package each). --model may then also be a folder that `maskwright export` wrote."""
     offline: bool = False
     """Never use the network."""
     multimask: bool = False
@@ -123,7 +120,7 @@ def segment(options: Segment, session: Session) -> None:
     )
     refiner = None if options.refine is None else MaskRefiner.load(options.refine, segmenter)
     small = PromptAsker(segmenter, prompts, options.multimask, options.hq, options.task, refiner)
-    cascade = with_larger(small, options.decide, options.device, options.offline)
+    cascade = with_larger(small, options.decide, options)
     asker = deciding(cascade or small, small, options.decide)
     work = SegmentRun(options.out, asker, overwrite=options.overwrite)
     done = carry_out(

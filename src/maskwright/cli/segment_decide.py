@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from maskwright.cli.common import Session
+    from maskwright.cli.segment import Segment
     from maskwright.io.inputs import ImageFile
     from maskwright.methods.uncertainty.cascade import Costs
     from maskwright.report.cascade import CascadeAsker
@@ -77,7 +78,7 @@ class Decisions:
             raise ConfigError("thresholds of advice do nothing without --advise.")
 
 
-def with_larger(asker: PromptAsker, decide: Decisions, device: str, offline: bool) -> CascadeAsker | None:
+def with_larger(asker: PromptAsker, decide: Decisions, options: Segment) -> CascadeAsker | None:
     """The asker with the larger model, which answers nothing yet if there is a budget; None without one."""
     from maskwright.methods.uncertainty.cascade import Budget
     from maskwright.models.registry import load
@@ -87,7 +88,7 @@ def with_larger(asker: PromptAsker, decide: Decisions, device: str, offline: boo
         return None
     # Before another model is loaded, or even fetched, for nothing.
     budget = None if decide.gain_above is not None else Budget.parse(decide.budget or SHARE)
-    large = load(decide.larger, device=device, offline=offline)
+    large = load(decide.larger, device=options.device, backend=options.backend, offline=options.offline)
     return CascadeAsker(asker, large, budget, decide.gain_above or 0.0, decide.larger_by)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from maskwright.cli.common import Common, Session, parse, run
+from maskwright.cli.common import Computing, Session, parse, run
 from maskwright.data.tasks import Task
 from maskwright.errors import ConfigError, InputError
 
@@ -31,7 +31,7 @@ _SAYS: dict[str, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Calibrate(Common):
+class Calibrate(Computing):
     """Turn "risk at most alpha" into a threshold, a lower bound and a margin that hold for new masks.
 
     Objects of held-out data, which neither the model nor its heads have learned from, are asked for with a
@@ -97,7 +97,13 @@ def calibrate(options: Calibrate, session: Session) -> None:
 
     _check(options)
     data, others = _specs(options.data), _specs(options.check)
-    segmenter = load(options.model, heads=options.heads, device=options.device, offline=options.offline)
+    segmenter = load(
+        options.model,
+        heads=options.heads,
+        device=options.device,
+        backend=options.backend,
+        offline=options.offline,
+    )
     known = _measure(options, session, segmenter, data, "calibrating")
     held_out = _measure(options, session, segmenter, others, "checking") if others else None
     promises = _promises(options, segmenter, known, held_out)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from tyro.conf import Positional
 
-from maskwright.cli.common import Common, Session, parse, run
+from maskwright.cli.common import Computing, Session, parse, run
 from maskwright.errors import ConfigError, DatasetError, FileError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _TABLE_ROWS = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Review(Common):
+class Review(Computing):
     """List the masks of a labelled set, those first that are most likely wrong.
 
     The set is a folder of `maskwright segment` or `maskwright label masks`, or any other dataset as
@@ -125,14 +125,22 @@ def _judge(options: Review, dataset: Dataset) -> Segmenter | None:
     from maskwright.methods.uncertainty.review import holds_quality
 
     if options.model is None and holds_quality(dataset):
-        if options.heads != "auto":
-            raise ConfigError("--heads is for --model, which judges in place of the set's own qualities.")
+        if options.heads != "auto" or options.backend != "torch":
+            raise ConfigError(
+                "--heads and --backend are for --model, which judges in place of the set's own qualities."
+            )
         return None
     # The model libraries take seconds to import, and are not needed where the set tells all.
     from maskwright.models.registry import load
 
     name = options.model or "nano"
-    return load(name, heads=options.heads, device=options.device, offline=options.offline)
+    return load(
+        name,
+        heads=options.heads,
+        device=options.device,
+        backend=options.backend,
+        offline=options.offline,
+    )
 
 
 def _brief(one: Reviewed) -> dict[str, object]:

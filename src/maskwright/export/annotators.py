@@ -16,9 +16,9 @@ from maskwright.errors import InputError
 from maskwright.io.files import make_folder, write_text
 from maskwright.models.base import MaskModel
 from maskwright.models.exported import Precision
-from maskwright.models.graphs import ANNOTATOR_SIZE, AnnotatorDecoder, AnnotatorEncoder
+from maskwright.models.graphs import ANNOTATOR_SIZE, PROMPTS, AnnotatorDecoder, AnnotatorEncoder
 from maskwright.models.sam import SAM
-from maskwright.models.write_graphs import PROMPTS, Traced, prompt_axes, write_graph
+from maskwright.models.write_graphs import Traced, check_export, prompt_axes, write_graph
 
 ENCODER, DECODER, SETTINGS = "encoder.onnx", "decoder.onnx", "config.yaml"
 # The tool scales photos to this width and this height and calls it so.
@@ -38,9 +38,10 @@ def export_annotator(
         precision: of the weights; see `models.write_graphs`.
 
     Raises:
-        InputError: another family or input size, or a model with task prompts.
+        InputError: another family or input size, a model with task prompts, or a package is missing.
         FileError: a file cannot be written.
     """
+    check_export("onnx", precision)
     if not isinstance(model, SAM) or model.task_prompts is not None:
         told = f"a {model.family}" + (" with task prompts" if model.task_prompts is not None else "")
         raise InputError(

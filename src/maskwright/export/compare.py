@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.errors import MaskwrightError
+from maskwright.errors import InputError, MaskwrightError
 from maskwright.methods.evaluate import evaluate_prompted
 from maskwright.methods.prediction import ModelPredictor
 from maskwright.methods.scores import PromptedResult, PromptKind, Selection
@@ -73,8 +73,15 @@ def compare(
         on_failure: called with the name of an image that could not be evaluated, and why.
 
     Raises:
+        InputError: an export is of another model.
         MaskwrightError: as `evaluate_prompted`.
     """
+    for one in exported:
+        if one.digest != model.digest:
+            raise InputError(
+                f"{one.name} was not made of {model.name}: the weights are {one.digest}, not {model.digest}. "
+                "Give the model that was exported, or export this one."
+            )
 
     def measured(segmenter: Segmenter) -> PromptedResult:
         return evaluate_prompted(

@@ -28,6 +28,7 @@ from maskwright.types import Image
 
 if TYPE_CHECKING:
     from maskwright.models.boundary_detector import BoundaryDetector, Resolution
+    from maskwright.models.sessions import Backend
 
 Size = Literal["native", "square"]
 
@@ -75,6 +76,7 @@ class DetectorChoice:
     name: str
     device: str = "auto"
     offline: bool = False
+    backend: Backend = "torch"
 
     def load(self) -> BoundaryDetector:
         """Load it.
@@ -84,7 +86,7 @@ class DetectorChoice:
         """
         from maskwright.models.boundary_files import load_boundary
 
-        return load_boundary(self.name, device=self.device, offline=self.offline)
+        return load_boundary(self.name, device=self.device, backend=self.backend, offline=self.offline)
 
 
 def as_spec(given: str) -> str:

@@ -22,6 +22,7 @@ from maskwright.models.uncertainty import AUTO
 if TYPE_CHECKING:
     from maskwright.methods.automatic.generator import AutomaticMask
     from maskwright.models.segmenter import Segmenter
+    from maskwright.models.sessions import Backend
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class ModelChoice:
     device: str = "auto"
     offline: bool = False
     heads: str | None = AUTO
+    backend: Backend = "torch"
 
     def load(self) -> Segmenter:
         """Load it.

@@ -10,7 +10,8 @@ So it is itself a dot product of longer vectors, exactly:
     q' = [q, qR_h / scale, qR_w / scale]    k' = [k, onehot(y), onehot(x)]    logit = scale · q'·k'
 
 and the fused kernels, which take no decomposed bias, need no mask at all. They want values as long as the
-keys, though, which on the CPU costs more than a bias: for prediction there, `cpu_attention` is used.
+keys, though, which on the CPU costs more than a bias: for prediction there, `cpu_attention` is used. Graphs
+for other runtimes hold the formula as it stands.
 
 Axes: B images or windows, H W grid, h w window, L = H·W tokens, N heads, D channels of a head, C = N·D.
 """
@@ -106,6 +107,8 @@ class FoldedAttention(nn.Module):
         tables = (relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width))
         long = height * width >= LONG and query.dtype in KINDS
         attend = cpu_attention if long and for_prediction(query) else folded_attention
+        if torch.onnx.is_in_onnx_export():
+            attend = biased_attention
         with torch.autocast(query.device.type, enabled=False):
             return attend(query, key, value, *tables, self.scale)
 
@@ -165,6 +168,20 @@ def folded_attention(
     long_value = F.pad(value, (0, height + width + extra)).flatten(2, 3)
     out = F.scaled_dot_product_attention(long_query, long_key, long_value, scale=scale)
     return out[..., :depth].view(*query.shape)
+
+
+def biased_attention(
+    query: Tensor, key: Tensor, value: Tensor, table_h: Tensor, table_w: Tensor, scale: float
+) -> Tensor:
+    """The same for graphs of other runtimes, with the bias matrix.
+
+    OpenVINO fuses this form, and needs 0.4 times as long for it as for the folded one.
+    """
+    rows, columns = relative_logits(query, table_h, table_w)
+    bias = (rows[..., :, None] + columns[..., None, :]).flatten(4).flatten(2, 3)
+    key, value = key.flatten(2, 3), value.flatten(2, 3)
+    out = F.scaled_dot_product_attention(query.flatten(2, 3), key, value, attn_mask=bias, scale=scale)
+    return out.view(*query.shape)
 
 
 def replace_attention(vision_encoder: nn.Module) -> None:

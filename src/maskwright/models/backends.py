@@ -1,24 +1,27 @@
 """Loading a model into another runtime: an exported folder as it is, any other model exported once.
 
 What is made of a model by its name or file is kept in `hub.models_folder()`/exported, by name, weights and
-input size, and used again.
+settings, and used again. Any number of processes may do so at once.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from maskwright.debug import debug
-from maskwright.errors import InputError
-from maskwright.io.files import make_parents, shown
+from maskwright.errors import FileError, InputError
+from maskwright.io.files import make_folder, reason, shown
 from maskwright.models.base import MaskModel
 from maskwright.models.boundary import BoundaryModel
 from maskwright.models.hub import models_folder
-from maskwright.models.sessions import Backend, check_arithmetic, is_exported
+from maskwright.models.sessions import Backend, check_backend, is_exported
 
 if TYPE_CHECKING:
     from maskwright.models.exported import BoundaryDescription, ExportedBoundary, ExportedModel
@@ -36,6 +39,20 @@ def refuse_exported(name_or_path: str | Path) -> None:
         raise InputError(
             f"{shown(name_or_path)} holds an exported model: load it with backend 'onnx' or 'openvino' "
             "(--backend), or give the model it was made of."
+        )
+
+
+def refuse_settings(name_or_path: str | Path, **settings: object) -> None:
+    """Refuse settings of the weights for a folder of graphs, in which they are fixed.
+
+    Raises:
+        InputError: naming them.
+    """
+    given = [name for name, value in settings.items() if value is not None]
+    if given and is_exported(name_or_path):
+        raise InputError(
+            f"{shown(name_or_path)} holds an exported model, in which {', '.join(given)} cannot be chosen: "
+            "leave it out, or export the model with it."
         )
 
 
@@ -64,15 +81,13 @@ def prompted(
     """
     from maskwright.models.exported import open_exported
 
-    check_arithmetic(backend, device, dtype)
+    check_backend(backend, device, dtype)
     if is_exported(name_or_path):
         return open_exported(Path(name_or_path).expanduser(), backend, dtype)
     from maskwright.models.write_graphs import export_model
 
     model = build()
-    folder = _kept(f"{title}-{model.digest()}-{model.image_size}")
-    if not is_exported(folder):
-        export_model(model, make_parents(folder))
+    folder = _kept(title, model, {}, lambda to: export_model(model, to))
     return open_exported(folder, backend, dtype)
 
 
@@ -88,20 +103,38 @@ def boundary(
     """A boundary model in another runtime; as `prompted`, but that `build` also tells how it was trained."""
     from maskwright.models.exported import open_exported_boundary
 
-    check_arithmetic(backend, device, dtype)
+    check_backend(backend, device, dtype)
     if is_exported(name_or_path):
         return open_exported_boundary(Path(name_or_path).expanduser(), backend, dtype)
     from maskwright.models.write_graphs import export_boundary
 
     model, resolution, keep_aspect = build()
-    trained = f"{resolution or 'native'}{'-aspect' if keep_aspect else ''}"
-    folder = _kept(f"{title}-{model.digest()}-{trained}")
-    if not is_exported(folder):
-        export_boundary(model, make_parents(folder), resolution=resolution, keep_aspect=keep_aspect)
+    trained: dict[str, Any] = {"resolution": resolution, "keep_aspect": keep_aspect}
+    folder = _kept(title, model, trained, lambda to: export_boundary(model, to, **trained))
     return open_exported_boundary(folder, backend, dtype)
 
 
-def _kept(name: str) -> Path:
-    folder = models_folder() / EXPORTED / name
+def _kept(
+    title: str,
+    model: MaskModel | BoundaryModel,
+    trained: dict[str, Any],
+    export: Callable[[Path], object],
+) -> Path:
+    """The folder of a model's graphs, which are written if they are not there; nobody finds half of them."""
+    from maskwright.models.exported import VERSION
+
+    known = [VERSION, model.digest(), model.config_dict(), trained]
+    key = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    folder = models_folder() / EXPORTED / f"{title}-{key}"
+    if not is_exported(folder):
+        with tempfile.TemporaryDirectory(dir=make_folder(folder.parent), prefix=".maskwright-") as kept:
+            made = Path(kept) / folder.name
+            export(made)
+            try:
+                made.rename(folder)
+            except OSError as error:
+                # Another process may have been faster.
+                if not is_exported(folder):
+                    raise FileError(f"cannot make the folder {shown(folder)}: {reason(error)}.") from error
     debug(lambda: f"graphs are kept in {shown(folder)}")
     return folder

@@ -21,7 +21,7 @@ from maskwright.io.weights import read_model_json
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch
 from maskwright.models.boundary import FAMILIES as BOUNDARY_FAMILIES
 from maskwright.models.boundary import BoundaryModel
-from maskwright.models.graphs import decoded_of, prompt_rows
+from maskwright.models.graphs import PIXELS, PROMPTS, decoded_of, map_names, prompt_rows
 from maskwright.models.nano import refined
 from maskwright.models.sam2 import with_fallback
 from maskwright.models.sessions import DESCRIPTION, Backend, Graph, open_graph
@@ -29,15 +29,18 @@ from maskwright.types import Resize
 
 ENCODER, DECODER, BOUNDARY = "encoder", "decoder", "boundary"
 ENDINGS = {"onnx": ".onnx", "openvino": ".xml"}
+VERSION: Literal[1] = 1  # of the graphs; kept ones of another version are made anew
 Runtime = Literal["onnx", "openvino"]
 Precision = Literal["float32", "float16", "int8"]
+_Inputs = dict[str, tuple[int | None, ...] | None]
+"""Names of inputs in the graph's order, with their sizes where these are known."""
 
 
 class Described(Settings):
     """What is said of every exported model, in `model.json` beside its graphs."""
 
     format: Literal["maskwright-export"] = "maskwright-export"
-    version: Literal[1] = 1
+    version: Literal[1] = VERSION
     runtime: Runtime
     precision: Precision
     family: str
@@ -103,7 +106,15 @@ def open_exported(folder: Path, backend: Backend, dtype: torch.dtype) -> Exporte
     told = read_description(folder)
     if not isinstance(told, PromptedDescription):
         raise InputError(f"{shown(folder)} holds a boundary model, which takes no prompts.")
-    encoder, decoder = (_open(folder, name, told, backend, dtype) for name in (ENCODER, DECODER))
+    side, low_res = told.image_size, told.low_res
+    expected: dict[str, _Inputs] = {
+        ENCODER: {PIXELS: (None, 3, side, side)},
+        DECODER: dict.fromkeys((*map_names(told.maps), *PROMPTS))
+        | {"mask_input": (None, 1, low_res, low_res)},
+    }
+    encoder, decoder = (
+        _open(folder, name, told, backend, dtype, inputs) for name, inputs in expected.items()
+    )
     # Families are told apart by their class.
     base = {"nano": ExportedNano, "sam2": ExportedSAM2}.get(told.family, ExportedModel)
     facts = {"family": told.family, "has_hq": told.has_hq, "first_mask_token": told.first_mask_token}
@@ -119,17 +130,28 @@ def open_exported_boundary(
     if not isinstance(told, BoundaryDescription):
         raise InputError(f"{shown(folder)} holds a model for prompts; a boundary model is needed here.")
     made = type(ExportedBoundary.__name__, (ExportedBoundary,), {"family": told.family})
-    return made(told, _open(folder, BOUNDARY, told, backend, dtype)), told
+    return made(told, _open(folder, BOUNDARY, told, backend, dtype, {PIXELS: (None, 3, None, None)})), told
 
 
-def _open(folder: Path, name: str, told: Described, backend: Backend, dtype: torch.dtype) -> Graph:
+def _open(
+    folder: Path, name: str, told: Described, backend: Backend, dtype: torch.dtype, expected: _Inputs
+) -> Graph:
+    """Open one graph, and refuse one that takes other inputs than these, such as another model's."""
     if backend == "torch" or (backend == "onnx" and told.runtime == "openvino"):
         fitting = "openvino" if told.runtime == "openvino" else "onnx or openvino"
         raise InputError(
             f"{shown(folder)} was exported for {told.runtime}: use backend {fitting}, or give the model it "
             "was made of."
         )
-    return open_graph(folder / f"{name}{ENDINGS[told.runtime]}", backend, dtype)
+    file = folder / f"{name}{ENDINGS[told.runtime]}"
+    graph = open_graph(file, backend, dtype)
+    sizes = {key: graph.inputs.get(key) for key, axes in expected.items() if axes is not None}
+    if list(graph.inputs) != list(expected) or any(sizes[key] != expected[key] for key in sizes):
+        raise WeightsError(
+            f"{shown(file)}: this is not the {name} that {DESCRIPTION} beside it describes; its inputs are "
+            f"{graph.inputs}. Export the model again."
+        )
+    return graph
 
 
 class ExportedModel(MaskModel):
@@ -194,6 +216,10 @@ class ExportedModel(MaskModel):
 
     def config_dict(self) -> dict[str, Any]:
         """Not to be had of a graph."""
+        self._not_here()
+
+    def state_dict(self, *_: Any, **__: Any) -> NoReturn:  # noqa: ANN401
+        """Not to be had of a graph: a refiner or a method that learns cannot be built on one."""
         self._not_here()
 
     def _not_here(self) -> NoReturn:

@@ -27,9 +27,16 @@ from maskwright.models.sam_hq import SAMHQ
 # tokens that stand for a box that is not there.
 NOT_A_POINT, CORNERS, NO_BOX = -1, (2, 3), (4, 5)
 LABELS = 4  # those below it lie somewhere
+PIXELS = "pixels"
+PROMPTS = ("point_coords", "point_labels", "mask_input", "has_mask_input")
 # An annotator sends photos of this height and width, padded at the bottom or on the right, and asks for masks
 # of the same.
 ANNOTATOR_SIZE = (684, 1024)
+
+
+def map_names(count: int) -> list[str]:
+    """What so many maps of an encoder are called in graphs."""
+    return ["image_embeddings", *(f"high_res_feats_{number}" for number in range(count - 1))]
 
 
 class EncoderGraph(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor
 from maskwright.debug import debug
 from maskwright.errors import InputError, WeightsError
 from maskwright.io.weights import FLOATS, write_safetensors
-from maskwright.models.backends import prompted, refuse_exported
+from maskwright.models.backends import prompted, refuse_exported, refuse_settings
 from maskwright.models.base import MaskModel
 from maskwright.models.boundary import FAMILIES as BOUNDARY_FAMILIES
 from maskwright.models.checkpoint import (
@@ -92,6 +92,7 @@ def load(
         refuse_exported(name_or_path)
         model = made().to(choose_device(device).value)
     else:
+        refuse_settings(name_or_path, base=base, num_heads=num_heads, image_size=image_size)
         model = prompted(name_or_path, called, made, backend=backend, device=device, dtype=kind)
         kind = torch.float32  # the runtime's own affair
     file = heads_file(name_or_path, heads)

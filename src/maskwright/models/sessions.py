@@ -22,10 +22,17 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 # OpenVINO's names of the arithmetic; unless told otherwise it takes what is fastest, not what is exact.
 _HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 _ERRORS_ONLY = 3  # of ONNX Runtime's own log
+_MODULES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 class Graph(Protocol):
-    """A graph that is ready to be run, by any number of threads."""
+    """A graph that is ready to be run, by any number of threads.
+
+    Args:
+        inputs: their names, and how long each axis must be; None: any length.
+    """
+
+    inputs: dict[str, tuple[int | None, ...]]
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """All outputs of CPU tensors, which come in the graph's order."""
@@ -50,11 +57,12 @@ def needs(module: str, extra: str) -> Any:  # noqa: ANN401
         ) from error
 
 
-def check_arithmetic(backend: Backend, device: str, dtype: torch.dtype) -> None:
+def check_backend(backend: Backend, device: str, dtype: torch.dtype) -> None:
     """Refuse what a runtime cannot do here, before anything is read.
 
     Raises:
-        InputError: an unknown runtime, a device other than the CPU, or an arithmetic that it does not have.
+        InputError: an unknown runtime, one that is not installed, a device other than the CPU, or an
+            arithmetic that it does not have.
     """
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is unknown: use {', '.join(BACKENDS)}.")
@@ -67,6 +75,17 @@ def check_arithmetic(backend: Backend, device: str, dtype: torch.dtype) -> None:
             f"the onnx backend computes in float32, not in {dtype}: leave dtype out. For a smaller model, "
             "write one with `maskwright export onnx --precision float16` or `int8`."
         )
+    needs_runtime(backend)
+
+
+def needs_runtime(backend: Backend) -> None:
+    """Import what writes and runs graphs for a runtime.
+
+    Raises:
+        InputError: it is not installed; with the extra that brings it.
+    """
+    for module in ("onnx", _MODULES[backend]):
+        needs(module, backend)
 
 
 def open_graph(path: Path, backend: Backend, dtype: torch.dtype = torch.float32) -> Graph:
@@ -77,7 +96,7 @@ def open_graph(path: Path, backend: Backend, dtype: torch.dtype = torch.float32)
         WeightsError: the file is missing or damaged, or asks for files that are not beside it.
     """
     if path.suffix == ".onnx":
-        _check_external(path)
+        _check_external(path, backend)
     opened = OnnxGraph if backend == "onnx" else OpenVinoGraph
     try:
         return opened(path, dtype)
@@ -98,14 +117,17 @@ class OnnxGraph:
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = _ERRORS_ONLY
         self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._names = [entry.name for entry in self._session.get_inputs()]
+        self.inputs = {
+            entry.name: tuple(size if isinstance(size, int) else None for size in entry.shape)
+            for entry in self._session.get_inputs()
+        }
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """Run the graph."""
         arrays = (value.contiguous().numpy() for value in inputs)
         return [
             torch.from_numpy(made)
-            for made in self._session.run(None, dict(zip(self._names, arrays, strict=True)))
+            for made in self._session.run(None, dict(zip(self.inputs, arrays, strict=True)))
         ]
 
 
@@ -119,6 +141,12 @@ class OpenVinoGraph:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         }
         self._compiled = core.compile_model(core.read_model(path), "CPU", settings)
+        self.inputs = {
+            entry.get_node().get_friendly_name(): tuple(
+                size.get_length() if size.is_static else None for size in entry.get_partial_shape()
+            )
+            for entry in self._compiled.inputs
+        }
         self._local = threading.local()
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
@@ -131,9 +159,9 @@ class OpenVinoGraph:
         return [torch.from_numpy(np.array(value)) for value in made.values()]
 
 
-def _check_external(path: Path) -> None:
+def _check_external(path: Path, backend: Backend) -> None:
     """Refuse a graph with weights in files other than plain ones beside it (CVE-2022-25882 and later)."""
-    onnx = needs("onnx", "onnx")
+    onnx = needs("onnx", backend)
     require_file(path)
     try:
         stored = onnx.load(str(path), load_external_data=False)

@@ -40,15 +40,14 @@ from maskwright.models.exported import (
     PromptedDescription,
     Runtime,
 )
-from maskwright.models.graphs import DecoderGraph, EncoderGraph
+from maskwright.models.graphs import PIXELS, PROMPTS, DecoderGraph, EncoderGraph, map_names
 from maskwright.models.nano import Nano
 from maskwright.models.sam2 import SAM2
-from maskwright.models.sessions import DESCRIPTION, needs
+from maskwright.models.sessions import DESCRIPTION, is_exported, needs, needs_runtime
 
 OPSET = 17  # the first with layer norms as one operation
 # Protocol buffers end at 2 GiB.
 FILE_LIMIT = 2**31 - 2**24
-PROMPTS = ("point_coords", "point_labels", "mask_input", "has_mask_input")
 # Below this, a tensor's size is not worth the rounding.
 WORTH_ROUNDING = 1024
 
@@ -91,6 +90,7 @@ def export_model(
         InputError: a package is missing, the model has task prompts, or the runtime has no such precision.
         FileError: a file cannot be written.
     """
+    check_export(runtime, precision)
     if model.task_prompts is not None:
         raise InputError(
             "a model with task prompts cannot be exported: its graphs would know no tasks. Write it without "
@@ -136,15 +136,15 @@ def export_boundary(
         runtime: for which the graph is.
         precision: of the weights.
     """
+    check_export(runtime, precision)
     model = model.eval()
     side = max(model.smallest, 2 * model.multiple)
-    name = "pixels"
     traced = Traced(
         model,
         (torch.zeros(1, 3, side, side + model.multiple),),
-        (name,),
+        (PIXELS,),
         ("logits",),
-        {name: {0: "images", 2: "height", 3: "width"}, "logits": {0: "images", 2: "rows", 3: "columns"}},
+        {PIXELS: {0: "images", 2: "height", 3: "width"}, "logits": {0: "images", 2: "rows", 3: "columns"}},
         matrices=True,
     )
     told = BoundaryDescription(
@@ -170,13 +170,13 @@ def traced_model(model: MaskModel) -> dict[str, Traced]:
     side, low_res = model.image_size, model.low_res
     pixels = torch.zeros(1, 3, side, side)
     maps = encoder(pixels)
-    names = ["image_embeddings", *(f"high_res_feats_{number}" for number in range(len(maps) - 1))]
-    images = {name: {0: "images"} for name in ("pixels", *names)}
+    names = map_names(len(maps))
+    images = {name: {0: "images"} for name in (PIXELS, *names)}
     prompts = (torch.zeros(2, 3, 2), torch.zeros(2, 3), torch.zeros(1, 1, low_res, low_res), torch.zeros(1))
     outputs = ["low_res_masks", "iou_predictions", "tokens"] + ["hq_masks"] * model.has_hq
     each = {name: {0: "prompts"} for name in outputs}
     return {
-        ENCODER: Traced(encoder, (pixels,), ("pixels",), names, images, matrices=True),
+        ENCODER: Traced(encoder, (pixels,), (PIXELS,), names, images, matrices=True),
         DECODER: Traced(
             decoder, (*maps, *prompts), (*names, *PROMPTS), outputs, images | prompt_axes() | each
         ),
@@ -196,8 +196,12 @@ def prompt_axes() -> dict[str, dict[int, str]]:
 
 def _write_all(traced: dict[str, Traced], told: Described, folder: Path) -> list[Path]:
     make_folder(folder)
-    # Until all is written there is no description, so that a half-written model is none.
-    (folder / DESCRIPTION).unlink(missing_ok=True)
+    if is_exported(folder):
+        # Until all is written there is no description, so that a half-written model is none.
+        (folder / DESCRIPTION).unlink()
+        for name in (ENCODER, DECODER, BOUNDARY):
+            for ending in (".onnx", ".onnx.data", ".xml", ".bin"):
+                (folder / f"{name}{ending}").unlink(missing_ok=True)
     files = []
     for name, one in traced.items():
         files += write_graph(one, folder / f"{name}{ENDINGS[told.runtime]}", told.runtime, told.precision)
@@ -205,13 +209,22 @@ def _write_all(traced: dict[str, Traced], told: Described, folder: Path) -> list
     return [*files, folder / DESCRIPTION]
 
 
-def write_graph(traced: Traced, path: Path, runtime: Runtime, precision: Precision) -> list[Path]:
-    """Write one graph and return its files, the one at `path` last."""
+def check_export(runtime: Runtime, precision: Precision) -> None:
+    """Refuse what cannot be written, before a model is run for it.
+
+    Raises:
+        InputError: a package is missing, or the runtime has no such precision.
+    """
     if runtime == "openvino" and precision == "int8":
         raise InputError(
             "int8 is written for ONNX Runtime: `maskwright export onnx`. OpenVINO takes float16 and computes "
             "in bfloat16 if asked to."
         )
+    needs_runtime(runtime)
+
+
+def write_graph(traced: Traced, path: Path, runtime: Runtime, precision: Precision) -> list[Path]:
+    """Write one graph and return its files, the one at `path` last."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".maskwright-") as kept:
         folder = Path(kept)
         plain = folder / "plain.onnx"
