@@ -3,8 +3,9 @@
 The ViT-B of SAM and of SAM-HQ at 1024 px, from normalised pixels to the embedding, with the same random
 weights everywhere. Peers are transformers' own model, as it comes; Meta's code (segment-anything) and
 SAM-HQ's, cast for bfloat16 as they have none of their own; and OpenVINO, on transformers' model as its
-converter takes it. bfloat16 is autocast with us, as `load(..., dtype="bfloat16")` runs it, and cast weights
-with the peers. The limit counts all matrix products, those of attention too.
+converter takes it. "ours on openvino" is what `--backend openvino` runs. bfloat16 is autocast with us, as
+`load(..., dtype="bfloat16")` runs it, and cast weights with the peers. The limit counts all matrix products,
+those of attention too.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from sides import OURS, Comparison
 from torch import Tensor, nn
 from transformers import SamConfig, SamHQConfig, SamHQModel, SamModel
 
+from maskwright.models.exported import open_exported
 from maskwright.models.sam import SAM
 from maskwright.models.sam_hq import SAMHQ
+from maskwright.models.write_graphs import export_model
 
 GOALS = {"transformers": 2.0, "openvino": 1.0}
 # Largest error of the embedding, relative to its size, against transformers in float32.
@@ -44,6 +47,7 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
                 sides["segment-anything-hq" if hq else "segment-anything"] = metas(net, pixels, kind)
             if not hq:  # the same graph
                 sides["openvino"] = openvino(net, pixels, kind)
+                sides["ours on openvino"] = backend(net, pixels, kind)
             yield Comparison(
                 name=f"{'SAM-HQ' if hq else 'SAM'}, batch {batch}, {str(kind).removeprefix('torch.')}",
                 sides=sides,
@@ -87,6 +91,21 @@ def ours(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> Calla
     def run() -> Tensor:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
             return model.encode(pixels).image
+
+    return run
+
+
+def backend(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> Callable[[], Tensor]:
+    """Our encoder as `load(..., backend="openvino")` runs it."""
+    model = SAM.from_config(net.config.to_dict())
+    model.net.load_state_dict(net.state_dict())
+    with tempfile.TemporaryDirectory() as folder:
+        export_model(model.eval(), Path(folder) / "graphs")
+        exported = open_exported(Path(folder) / "graphs", "openvino", kind)
+
+    def run() -> Tensor:
+        with torch.inference_mode():
+            return exported.encode(pixels).image
 
     return run
 
