@@ -15,6 +15,7 @@ import importlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,36 +38,37 @@ def benchmarks() -> list[str]:
 
 
 def run(name: str, quick: bool) -> None:
-    """Measure one benchmark in this process and keep its figures."""
+    """Measure one benchmark in this process and keep its figures: after every row, for a run may be cut off."""
     module = importlib.import_module(name)
     limits = measure_limits()
-    figures = curves_of(module, name, quick) if hasattr(module, "curves") else rows_of(module, limits, quick)
-    if not quick:
-        title, _, text = (module.__doc__ or "").partition("\n")
-        about = {"title": title.rstrip("."), "text": text.strip(), "machine": describe(limits)}
-        write_json(FIGURES / f"{name}.json", about | figures)
+    title, _, text = (module.__doc__ or "").partition("\n")
+    about = {"title": title.rstrip("."), "text": text.strip(), "machine": describe(limits)}
+    measured = curves_of(module, name, quick) if hasattr(module, "curves") else rows_of(module, limits, quick)
+    for figures in measured:
+        if not quick:
+            write_json(FIGURES / f"{name}.json", about | figures)
 
 
-def rows_of(module: ModuleType, limits: Limits, quick: bool) -> dict[str, Any]:
-    """The rows of a benchmark's comparisons."""
+def rows_of(module: ModuleType, limits: Limits, quick: bool) -> Iterator[dict[str, Any]]:
+    """The rows of a benchmark's comparisons, one more each time."""
     measured = []
     for comparison in module.comparisons(quick):
         if quick:
             comparison.rounds = 2
         measured.append(measure(comparison, limits))
         print(row_words(measured[-1]), flush=True)
-    return {"rows": measured}
+        yield {"rows": measured}
 
 
-def curves_of(module: ModuleType, name: str, quick: bool) -> dict[str, Any]:
-    """The curves of a benchmark, and a picture of them."""
+def curves_of(module: ModuleType, name: str, quick: bool) -> Iterator[dict[str, Any]]:
+    """The curves of a benchmark, one more each time, and a picture of them."""
     measured = []
     for curve in module.curves():
         measured.append(measure_curve(name, curve, quick))
         print(curve_words(measured[-1]), flush=True)
-    if not quick:
-        draw(measured, PICTURES / f"{name}.png")
-    return {"curves": measured, "picture": f"{name}.png"}
+        if not quick:
+            draw(measured, PICTURES / f"{name}.png")
+        yield {"curves": measured, "picture": f"{name}.png"}
 
 
 def main() -> int:
