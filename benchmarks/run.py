@@ -38,7 +38,7 @@ def benchmarks() -> list[str]:
 
 
 def run(name: str, quick: bool) -> None:
-    """Measure one benchmark in this process and keep its figures: after every row, for a run may be cut off."""
+    """Measure one benchmark in this process; its figures are kept after every row, for a run may be cut off."""
     module = importlib.import_module(name)
     limits = measure_limits()
     title, _, text = (module.__doc__ or "").partition("\n")
