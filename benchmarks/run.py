@@ -25,7 +25,7 @@ from machine import Limits, describe, measure_limits
 from page import FIGURES, PICTURES, curve_words, row_words, write_page
 from sides import measure
 
-from maskwright.io.files import write_json
+from maskwright.io.files import make_folder, write_json
 
 HERE = Path(__file__).parent
 BENCHMARK = re.compile(r"^def (comparisons|curves)\(", re.MULTILINE)
@@ -38,7 +38,8 @@ def benchmarks() -> list[str]:
 
 
 def run(name: str, quick: bool) -> None:
-    """Measure one benchmark in this process; its figures are kept after every row, for a run may be cut off."""
+    """Measure one benchmark in this process; figures are kept after every row, for a run may be cut off."""
+    make_folder(FIGURES)
     module = importlib.import_module(name)
     limits = measure_limits()
     title, _, text = (module.__doc__ or "").partition("\n")
