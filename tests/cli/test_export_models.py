@@ -1,4 +1,4 @@
-"""`maskwright export onnx`, `openvino` and `compare`, and `segment --backend`."""
+"""`maskwright export onnx`, `openvino` and `compare`, and commands with --backend."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytest.importorskip("onnx", reason="the extra onnx is not installed")
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
 
-def test_export_segment_and_compare(tmp_path: Path) -> None:
+def test_export_segment_and_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = save_tiny_model(tmp_path)
     save_tiny_heads(model)
     exported = tmp_path / "exported"
@@ -46,12 +46,24 @@ def test_export_segment_and_compare(tmp_path: Path) -> None:
     result = json.loads(file.read_text())
     assert result["objects"] == 2
     assert abs(result["exported"][0]["iou_loss"]) < 1e-3
+    assert main(["export", "compare", str(exported), "--model", "nano", "--data", f"pairs:{tmp_path}"]) == 1
+    assert "was not made of nano" in capsys.readouterr().err
+    argv = ["everything", str(tmp_path / "images"), "--method", "grid", "--points-per-side", "2", "--quiet"]
+    argv += ["--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--pictures", "no"]
+    argv += ["--model", str(exported), "--backend", "onnx", "--out", str(tmp_path / "grid")]
+    assert main([*argv, "--json", str(file)]) == 0
+    assert all(one["segments"] for one in json.loads(file.read_text())["images"])
 
 
 def test_boundary_models_are_exported(tmp_path: Path) -> None:
     file = save_tiny_boundary(tmp_path / "b.safetensors", resolution=64)
-    assert main(["export", "onnx", str(file), "--out", str(tmp_path / "out"), "--quiet"]) == 0
-    assert json.loads((tmp_path / "out" / "model.json").read_text())["resolution"] == 64
+    made = tmp_path / "out"
+    assert main(["export", "onnx", str(file), "--out", str(made), "--quiet"]) == 0
+    assert json.loads((made / "model.json").read_text())["resolution"] == 64
+    PILImages.fromarray(photo(48, 64)).save(tmp_path / "a.png")
+    argv = ["everything", str(tmp_path / "a.png"), "--model", str(made), "--backend", "onnx", "--quiet"]
+    assert main([*argv, "--out", str(tmp_path / "cut")]) == 0
+    assert (tmp_path / "cut" / "coco.json").is_file()
 
 
 def test_segment_says_what_a_backend_cannot_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,15 +30,21 @@ EXPORTED = "exported"
 
 
 def refuse_exported(name_or_path: str | Path) -> None:
-    """Refuse a folder of graphs where weights are needed.
+    """Refuse a folder of graphs, or one graph, where weights are needed.
 
     Raises:
         InputError: with what to do.
     """
-    if is_exported(name_or_path):
+    path = Path(name_or_path).expanduser()
+    if is_exported(path):
         raise InputError(
-            f"{shown(name_or_path)} holds an exported model: load it with backend 'onnx' or 'openvino' "
-            "(--backend), or give the model it was made of."
+            f"{shown(path)} holds an exported model, which has no weights: load it with backend 'onnx' or "
+            "'openvino' (--backend), or give the model it was made of."
+        )
+    if path.suffix in (".onnx", ".xml"):
+        raise InputError(
+            f"{shown(path)} is a graph, not weights: give the folder that `maskwright export` wrote, "
+            "with backend 'onnx' or 'openvino' (--backend), or the model it was made of."
         )
 
 

@@ -81,7 +81,6 @@ def load_boundary(
     if backend != "torch":
         graph, told = boundary_graph(name_or_path, called, made, backend=backend, device=device, dtype=kind)
         return BoundaryDetector(graph, called, resolution=told.resolution, keep_aspect=told.keep_aspect)
-    refuse_exported(name_or_path)
     model, resolution, keep = made()
     model.to(choose_device(device).value)
     return BoundaryDetector(model, called, resolution=resolution, keep_aspect=keep, dtype=kind)
@@ -92,6 +91,7 @@ def read_boundary(name_or_path: str | Path, *, offline: bool = False) -> Checkpo
     named = NAMED.get(str(name_or_path))
     if named is not None and named.family not in boundary.FAMILIES:
         raise _for_prompts(str(name_or_path), named.family)
+    refuse_exported(name_or_path)
     checkpoint = read_checkpoint(locate(name_or_path, offline=offline))
     if checkpoint.family not in boundary.FAMILIES:
         raise _for_prompts(str(name_or_path), checkpoint.family)

@@ -224,7 +224,8 @@ class ExportedModel(MaskModel):
 
     def _not_here(self) -> NoReturn:
         raise InputError(
-            "an exported model has no weights to train, save or convert: load the model it was made of."
+            "an exported model has no weights, which training, refiners and conversion need: load the model "
+            "it was made of, with backend 'torch'."
         )
 
 
@@ -280,7 +281,9 @@ class ExportedBoundary(BoundaryModel):
 
     def config_dict(self) -> dict[str, Any]:
         """Not to be had of a graph."""
-        raise InputError("an exported model has no weights to save: load the model it was made of.")
+        raise InputError(
+            "an exported model has no weights to save: load the model it was made of, with backend 'torch'."
+        )
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> NoReturn:

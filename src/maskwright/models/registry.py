@@ -89,7 +89,6 @@ def load(
         return build(read(name_or_path, **told, offline=offline), str(name_or_path))  # type: ignore[arg-type]
 
     if backend == "torch":
-        refuse_exported(name_or_path)
         model = made().to(choose_device(device).value)
     else:
         refuse_settings(name_or_path, base=base, num_heads=num_heads, image_size=image_size)
@@ -126,6 +125,7 @@ def read(
     below = None
     if base is not None:
         below = read(base, num_heads=num_heads, image_size=image_size, offline=offline)
+    refuse_exported(name_or_path)
     path = locate(name_or_path, offline=offline)
     return read_checkpoint(path, base=below, num_heads=num_heads, image_size=image_size)
 
