@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from marked_tables import FOLDER, ROOT, fill
 
 from maskwright.cli.main import main as maskwright
 from maskwright.io.files import read_json, write_bytes, write_json, write_text
@@ -23,16 +24,8 @@ from maskwright.io.images import read_image
 from maskwright.report.html import encode
 from maskwright.report.sheet import side_by_side
 
-ROOT = Path(__file__).parent.parent
-FOLDER = ROOT / "docs" / "results"
 PICTURE = ROOT / "docs" / "images" / "demo.jpg"
 PHOTOS = ("coffee", "cat", "astronaut", "motorcycle")
-PAGES = (
-    ROOT / "README.md",
-    ROOT / "docs" / "tutorial" / "fine-tune-nuclei.md",
-    ROOT / "src" / "maskwright" / "models" / "weights" / "README.md",
-)
-MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 BSDS500 = ("BSDS500 test, first annotator", "bsds500:{}/BSDS500?split=test")
 DAVIS = ("DAVIS 2016: blackswan, goat and parkour", "davis2016:{}/DAVIS2016?sequences=blackswan,goat,parkour")
 METHODS = ("--model", "nano", "--baseline", "grabcut", "box", "ellipse")
@@ -95,9 +88,7 @@ def main() -> int:
     if options.demo:
         draw(options.demo / "pictures")
     write_text(FOLDER / "index.md", page())
-    for path in PAGES:
-        text = path.read_text(encoding="utf-8")
-        write_text(path, MARKED.sub(lambda match: match[1] + TABLES[match[2]]() + match[3], text))
+    fill({"nano": summary, "nuclei": nuclei})
     return 0
 
 
@@ -180,9 +171,6 @@ def nuclei() -> str:
         if row.get("model") not in (None, "nano"):
             row["model"] = "fine-tuned"
     return table(content["results"])
-
-
-TABLES = {"nano": summary, "nuclei": nuclei}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
