@@ -54,11 +54,11 @@ def table(record: dict[str, Any]) -> str:
     for row in record["rows"]:
         ours = row["seconds"][OURS]
         share = f"{row['limit'] / ours:.0%}" if row["limit"] else ""
-        first = [row["name"], duration(ours), share]
+        first, equal = [row["name"], duration(ours), share], row["equal"]
         for name, peer in row["peers"].items():
-            cells = [*first, name, duration(row["seconds"][name]), peer_words(peer), row["equal"]]
+            cells = [*first, name, duration(row["seconds"][name]), peer_words(peer), equal]
             lines.append("| " + " | ".join(cells) + " |")
-            first = ["", "", ""]
+            first, equal = ["", "", ""], ""
     lines += [f"\n{row['name']}: {row['note']}" for row in record["rows"] if row["note"]]
     return "\n".join([*lines, "", machine_words(record["machine"]), ""])
 

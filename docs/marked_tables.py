@@ -58,8 +58,11 @@ def speed() -> str:
         path = FOLDER / "benchmarks" / f"{benchmark}.json"
         rows = read_json(path)["rows"] if path.is_file() else []
         for row in [row for row in rows if row["name"].startswith(start)][:1]:
-            peers = (f"{name} {peer['ratio']:.2g}" for name, peer in row["peers"].items())
-            lines.append(f"| {title} | {', '.join(peers)} |")
+            peers = [
+                (name, peer["ratio"]) for name, peer in row["peers"].items() if not name.startswith("ours")
+            ]
+            told = (f"{name} {ratio:.{0 if ratio >= 10 else 1}f}" for name, ratio in peers)
+            lines.append(f"| {title} | {', '.join(told)} |")
     return "\n".join(lines) + "\n"
 
 
