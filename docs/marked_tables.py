@@ -61,7 +61,7 @@ def speed() -> str:
             peers = [
                 (name, peer["ratio"]) for name, peer in row["peers"].items() if not name.startswith("ours")
             ]
-            told = (f"{name} {ratio:.{0 if ratio >= 10 else 1}f}" for name, ratio in peers)
+            told = (f"{name} {ratio:.{2 if ratio < 2 else 1 if ratio < 10 else 0}f}" for name, ratio in peers)
             lines.append(f"| {title} | {', '.join(told)} |")
     return "\n".join(lines) + "\n"
 
