@@ -113,3 +113,19 @@ def test_a_misspelt_file_is_suggested(tmp_path: Path) -> None:
 def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_metadata_and_tensors_are_of_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that saves a checkpoint while another process reads the last one."""
+    path = tmp_path / "last.safetensors"
+    write_safetensors(path, {"step": torch.tensor([1])}, {"step": "1"})
+    header = weights._header
+
+    def replaced(given: Path) -> dict[str, str]:
+        found = header(given)
+        write_safetensors(path, {"step": torch.tensor([2])}, {"step": "2"})
+        return found
+
+    monkeypatch.setattr(weights, "_header", replaced)
+    read = weights.read_weights(path)
+    assert read.metadata == {"step": str(int(read.tensors["step"]))}

@@ -168,10 +168,12 @@ def _header(path: Path) -> dict[str, str]:
 
 
 def _read_safetensors(path: Path) -> Weights:
-    metadata = _header(path)
+    _header(path)  # says more of a damaged file than the reader
     tensors = {}
     try:
         with safe_open(path, framework="pt") as handle:
+            # Of the same open file as the tensors: a training run may put a new one in its place meanwhile.
+            metadata = handle.metadata() or {}
             for key in handle.keys():
                 # A clone, because the tensor is a view into the mapped file, which may change under us.
                 tensors[key] = handle.get_tensor(key).clone()
