@@ -44,13 +44,15 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("kernels", [False, True])
 @pytest.mark.parametrize("grid", [(10, 10), (7, 12), (12, 7), (14, 4)])
 @pytest.mark.parametrize("window", [0, 4, 7])
 def test_equals_transformers(
-    window: int, grid: tuple[int, int], tiled: bool, monkeypatch: pytest.MonkeyPatch
+    window: int, grid: tuple[int, int], kernels: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention, "LONG", 0 if tiled else 10**9)
+    """On the kernels of prediction on a CPU and without them."""
+    if not kernels:
+        monkeypatch.setattr(attention, "has_kernels", lambda _: False)
     monkeypatch.setattr(attention, "ROWS", 5)
     monkeypatch.setattr(cpu_attention, "TILE_ELEMENTS", 500)  # several tiles even at this size
     layer = make_layer(window)
@@ -135,3 +137,31 @@ def test_other_forms_equal_the_fused_kernel(kernel: Kernel, dtype: torch.dtype, 
     threads = torch.get_num_threads()
     assert relative_error(kernel(query, key, value, *tables, 0.25), fused) < tolerance
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_work_in_threads_is_predicted_as_outside(threads: int) -> None:
+    """Threads know of no mode that is set outside; results come in the order of the items."""
+
+    def run(item: int) -> tuple[int, torch.dtype, bool, bool]:
+        product = torch.ones(1, 1) @ torch.ones(1, 1)
+        return item, product.dtype, torch.is_grad_enabled(), product.is_inference()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+            found = cpu_attention.in_threads(run, range(5))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert found == [(item, torch.bfloat16, False, True) for item in range(5)]
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_product(kind: torch.dtype, heads: int) -> None:
+    one, two = torch.randn(heads, 5, 8).to(kind), torch.randn(heads, 7, 8).to(kind)
+    tolerance = 1e-2 if kind == torch.bfloat16 else 1e-5
+    found = cpu_attention.product(one, two)
+    torch.testing.assert_close(found, one @ two.transpose(1, 2), atol=tolerance, rtol=tolerance)

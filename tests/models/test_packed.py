@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from maskwright.models.biased_exponential import exponential_bfloat16, exponential_float32
-from maskwright.models.packed import linear, product
+from maskwright.models.packed import linear
 
 
 @pytest.fixture
@@ -81,15 +81,6 @@ def test_inference_mode_and_gradients(layer: nn.Linear) -> None:
     torch.testing.assert_close(inferred.clone(), learned)
     learned.sum().backward()
     assert layer.weight.grad is not None
-
-
-@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
-def test_product(kind: torch.dtype) -> None:
-    one, two = torch.randn(5, 8).to(kind), torch.randn(7, 8).to(kind)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            product(one, two), one @ two.t(), atol=1e-2 if kind == torch.bfloat16 else 1e-5, rtol=1e-2
-        )
 
 
 @pytest.mark.parametrize("scale", [0.1, 5.0, 1e4])

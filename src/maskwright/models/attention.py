@@ -18,17 +18,19 @@ Axes: B images or windows, H W grid, h w window, L = H·W tokens, N heads, D cha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.models.cpu_attention import KINDS, cpu_attention, relative_logits
-from maskwright.models.packed import for_prediction, linear
+from maskwright.models.cpu_attention import cpu_attention, in_threads, relative_logits
+from maskwright.models.packed import arithmetic, for_prediction, has_kernels, linear
 
 # Rows of the map whose queries, keys and values are formed at once on the CPU.
 ROWS = 16
-# From this many tokens the passes over the logits cost more than the fused kernel saves.
-LONG = 1024
+# Windows that a thread takes at once.
+WINDOWS = 2
 # Fused kernels are written for head sizes that are multiples of this.
 HEAD_MULTIPLE = 8
 
@@ -63,13 +65,28 @@ class FoldedAttention(nn.Module):
         """Map (B, H, W, C) to (B, H, W, C); the second value stands for weights that are never formed."""
         if not self.window:
             out_BHWC = self._globally(hidden_states)
-        elif for_prediction(hidden_states):
-            # A row of windows at a time: what it needs stays in the cache.
-            bands = hidden_states.split(self.window, dim=1)
-            out_BHWC = torch.cat([self._in_windows(band) for band in bands], dim=1)
+        elif has_kernels(hidden_states):
+            return self._in_threads(hidden_states), None
         else:
             out_BHWC = self._in_windows(hidden_states)
         return linear(self.proj, out_BHWC), None
+
+    def _in_threads(self, hidden_BHWC: Tensor) -> Tensor:
+        """Attention in windows, projected, where each thread takes some of them: (B, H, W, C)."""
+        out_BHWC = torch.empty_like(hidden_BHWC, dtype=arithmetic(hidden_BHWC))
+
+        def run(part: tuple[Tensor, Tensor]) -> None:
+            hidden_BhwC, out_BhwC = part
+            out_BhwC.copy_(linear(self.proj, self._in_windows(hidden_BhwC)))
+
+        in_threads(run, zip(self._pieces(hidden_BHWC), self._pieces(out_BHWC), strict=True))
+        return out_BHWC
+
+    def _pieces(self, map_BHWC: Tensor) -> Iterator[Tensor]:
+        """Views of some whole windows each: of one band of the map, and of one image."""
+        for band in map_BHWC.split(self.window, dim=1):
+            for piece in band.split(WINDOWS * self.window, dim=2):
+                yield from piece.split(1)
 
     def _globally(self, hidden_BHWC: Tensor) -> Tensor:
         """Attention within the map, before the projection: (B, H, W, C)."""
@@ -105,12 +122,13 @@ class FoldedAttention(nn.Module):
             out = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
             return out.view(*out.shape[:2], height, width, -1)
         tables = (relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width))
-        long = height * width >= LONG and query.dtype in KINDS
-        attend = cpu_attention if long and for_prediction(query) else folded_attention
+        kernel = folded_attention
         if torch.onnx.is_in_onnx_export():
-            attend = biased_attention
+            kernel = biased_attention
+        elif has_kernels(query):
+            kernel = cpu_attention
         with torch.autocast(query.device.type, enabled=False):
-            return attend(query, key, value, *tables, self.scale)
+            return kernel(query, key, value, *tables, self.scale)
 
 
 def pad_map(map_BHWC: Tensor, bottom: int, right: int, fill_C: Tensor | None) -> Tensor:

@@ -1,37 +1,57 @@
 """Attention with decomposed relative positions on the CPU, for prediction.
 
 What costs beside the two matrix products is the way of the logits through memory: adding the bias, taking
-the exponential, dividing. Here one pass over the logits of some queries of a head adds the bias and takes
-the exponential; the division is left to the result, which is shorter. Each thread takes a head, so that no
-two wait for each other.
+the exponential, dividing. Here one pass over the logits adds the bias and takes the exponential; the division
+is left to the result, which is shorter. Each thread takes some heads, or a window, with all that belongs to
+them: no two wait for each other, and what one holds stays in its cache.
 
-Axes: B images or windows, N heads, A = B·N, H W grid, L = H·W tokens, D channels of a head, Q queries of a
-tile.
+Axes: B images or windows, N heads, G of all heads, H W grid, L = H·W tokens, D channels of a head, Q queries
+of a tile.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from maskwright.models.packed import product
-
-KINDS = (torch.float32, torch.bfloat16)
-# Logits of a tile: beyond a core's second cache, but shorter matrices are multiplied more slowly.
+# Logits at once: beyond a core's second cache, but shorter matrices are multiplied more slowly.
 TILE_ELEMENTS = 2**20
 LOG2_E = 1.4426950408889634
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_threads(run: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """`run` of each item for prediction, the results in order; a thread takes the next when it is done.
+
+    Each computes alone. The threads of torch, which wait busily for some milliseconds when they have nothing
+    to do, are in the way of these: better few such calls than many.
+    """
+    if torch.get_num_threads() == 1:
+        return [run(item) for item in items]
+    inference, autocast = torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
+    kind = torch.get_autocast_dtype("cpu")
+
+    def predict(item: Item) -> Result:
+        with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", kind, enabled=autocast):
+            return run(item)
+
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=lambda: torch.set_num_threads(1)) as pool:
+        return list(pool.map(predict, items))
 
 
 def cpu_attention(
     query: Tensor, key: Tensor, value: Tensor, table_h: Tensor, table_w: Tensor, scale: float
 ) -> Tensor:
-    """Softmax attention; takes and gives what `attention.folded_attention` does.
+    """Softmax attention; takes and gives what `attention.folded_attention` does, in float32 or bfloat16.
 
     Args:
-        query: (B, N, H, W, D), float32 or bfloat16.
+        query: (B, N, H, W, D).
         key: (B, N, H, W, D).
         value: (B, N, H, W, D).
         table_h: (H, H, D) embedding of each query row relative to each key row.
@@ -41,51 +61,61 @@ def cpu_attention(
     Returns:
         (B, N, H, W, D).
     """
-    batch, heads, height, width, depth = query.shape
-    # Powers of two are cheaper than those of e.
-    rows, columns = (LOG2_E * part for part in relative_logits(query, table_h, table_w))
-    rows_ALH, columns_ALW = (part.float().flatten(0, 1).flatten(1, 2) for part in (rows, columns))
-    query_ALD, key_ALD, value_ALD = (part.flatten(0, 1).flatten(1, 2) for part in (query, key, value))
-    out_ALD = torch.empty_like(query_ALD, memory_format=torch.contiguous_format)
-    inference = torch.is_inference_mode_enabled()
+    size = max(1, TILE_ELEMENTS // query[0, 0, ..., 0].numel() ** 2)
+    heads = zip(*(part.flatten(0, 1).split(size) for part in (query, key, value)), strict=True)
 
-    def run(head: int) -> None:
-        with torch.inference_mode(inference), torch.no_grad():
-            attend_head(
-                query_ALD[head] * (scale * LOG2_E),
-                key_ALD[head].contiguous(),
-                value_ALD[head].t().contiguous(),
-                (rows_ALH[head], columns_ALW[head]),
-                out_ALD[head],
-            )
+    def run(some: tuple[Tensor, ...]) -> Tensor:
+        query, key, value = some
+        return attend(query, key, value, table_h, table_w, scale)
 
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=lambda: torch.set_num_threads(1)) as pool:
-        list(pool.map(run, range(batch * heads)))
-    return out_ALD.view(batch, heads, height, width, depth)
+    return torch.cat(in_threads(run, heads)).view(query.shape)
 
 
 def relative_logits(query: Tensor, table_h: Tensor, table_w: Tensor) -> tuple[Tensor, Tensor]:
-    """The bias of each query per key row (B, N, H, W, H) and per key column (B, N, H, W, W)."""
-    rows = torch.einsum("bnhwd,hkd->bnhwk", query, table_h.to(query.dtype))
-    columns = torch.einsum("bnhwd,wkd->bnhwk", query, table_w.to(query.dtype))
+    """The bias of each query (…, H, W, D) per key row (…, H, W, H) and per key column (…, H, W, W)."""
+    rows = torch.einsum("...hwd,hkd->...hwk", query, table_h.to(query.dtype))
+    columns = torch.einsum("...hwd,wkd->...hwk", query, table_w.to(query.dtype))
     return rows, columns
 
 
-def attend_head(
-    query_LD: Tensor, key_LD: Tensor, value_DL: Tensor, bias: tuple[Tensor, Tensor], out_LD: Tensor
-) -> None:
-    """Attention of one head, tile by tile, into `out_LD`; queries and bias hold logits to base 2."""
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, table_h: Tensor, table_w: Tensor, scale: float
+) -> Tensor:
+    """What `cpu_attention` does with any leading axes, in this thread: (…, H, W, D)."""
+    tables = (LOG2_E * table.to(query.dtype) for table in (table_h, table_w))  # powers of two are cheaper
+    bias = [part.float().flatten(0, -4).flatten(1, 2) for part in relative_logits(query, *tables)]
+    query_GLD, key_GLD, value_GLD = (part.flatten(0, -4).flatten(1, 2) for part in (query, key, value))
+    value_GDL = value_GLD.transpose(1, 2)
+    out_GLD = torch.empty_like(query_GLD, memory_format=torch.contiguous_format)
+    heads, tokens = query_GLD.shape[:2]
+    step = max(1, TILE_ELEMENTS // (heads * tokens))
+    for top in range(0, tokens, step):
+        tile = slice(top, top + step)
+        logits_GQL = product(query_GLD[:, tile] * (scale * LOG2_E), key_GLD)
+        sums_GQ = exponentiate(logits_GQL, *(part[:, tile] for part in bias))
+        found_GQD = product(logits_GQL, value_GDL)
+        torch.div(found_GQD, sums_GQ[..., None].to(found_GQD.dtype), out=out_GLD[:, tile])
+    return out_GLD.view(query.shape)
+
+
+def product(x_GQC: Tensor, rows_GNC: Tensor) -> Tensor:
+    """The product of x with rowsᵀ, (G, Q, N)."""
+    if x_GQC.dtype == torch.float32 and len(x_GQC) == 1:  # the kernels of linear layers are quicker
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(x_GQC[0], rows_GNC[0], None, "none", [], "")
+        return result[None]
+    return torch.bmm(x_GQC, rows_GNC.transpose(1, 2))
+
+
+def exponentiate(logits_GQL: Tensor, rows_GQH: Tensor, columns_GQW: Tensor) -> Tensor:
+    """Put powers of two of the biased logits in their place; gives their sums (G, Q) in float32."""
     from maskwright.models.biased_exponential import exponential_bfloat16, exponential_float32
 
-    step = max(1, TILE_ELEMENTS // len(key_LD))
-    for top in range(0, len(query_LD), step):
-        tile = slice(top, top + step)
-        logits_QL = product(query_LD[tile], key_LD)
-        rows_QH, columns_QW = (part[tile].numpy() for part in bias)
-        sums_Q = np.empty(len(logits_QL), np.float32)
-        if logits_QL.dtype == torch.float32:
-            exponential_float32(logits_QL.numpy(), rows_QH, columns_QW, sums_Q)
-        else:
-            exponential_bfloat16(logits_QL.view(torch.int16).numpy(), rows_QH, columns_QW, sums_Q)
-        sums_Q1 = torch.from_numpy(sums_Q)[:, None].to(logits_QL.dtype)
-        torch.div(product(logits_QL, value_DL), sums_Q1, out=out_LD[tile])
+    rows_TH, columns_TW = (part.reshape(-1, part.shape[-1]).numpy() for part in (rows_GQH, columns_GQW))
+    logits_TL = logits_GQL.flatten(0, 1)
+    sums_GQ = torch.empty(logits_GQL.shape[:2])
+    sums_T = sums_GQ.flatten().numpy()
+    if logits_TL.dtype == torch.float32:
+        exponential_float32(logits_TL.numpy(), rows_TH, columns_TW, sums_T)
+    else:
+        exponential_bfloat16(logits_TL.view(torch.int16).numpy(), rows_TH, columns_TW, sums_T)
+    return sums_GQ

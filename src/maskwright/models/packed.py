@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+KINDS = (torch.float32, torch.bfloat16)
 # Tokens whose hidden values are held at once: some megabytes, which the allocator keeps.
 ROWS = 1024
 # A layer's weight as the kernels want it, and what it was made of, so that a changed weight is noticed.
@@ -23,37 +24,41 @@ _packed: WeakKeyDictionary[nn.Linear, tuple[tuple[object, ...], Tensor, Tensor |
 
 def linear(layer: nn.Linear, x: Tensor, gelu: bool = False) -> Tensor:
     """`layer(x)`, or GELU of it, for x (…, C); under autocast in its arithmetic, as `nn.Linear`."""
-    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    if type(layer) is not nn.Linear or not _usable(x, kind):
+    if type(layer) is not nn.Linear or not has_kernels(x):
         result: Tensor = layer(x)
         return F.gelu(result) if gelu else result
+    kind = arithmetic(x)
     weight, bias = _pack(layer, kind)
     activation, algorithm = ("gelu", "none") if gelu else ("none", "")
     result = torch.ops.mkldnn._linear_pointwise(x.to(kind), weight, bias, activation, [], algorithm)
     return result
 
 
-def product(x_TC: Tensor, rows_NC: Tensor) -> Tensor:
-    """Multiply x with rowsᵀ on the same kernels, for matrices that are no parameters: (T, N)."""
-    if not _usable(x_TC, x_TC.dtype):
-        return x_TC @ rows_NC.t()
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(x_TC, rows_NC, None, "none", [], "")
-    return result
-
-
-def feed_forward(mlp: Any, x_BHWC: Tensor) -> Tensor:  # noqa: ANN401
-    """`mlp(x)` of transformers' SAM blocks; for prediction on the CPU some rows of the map at a time."""
+def add_feed_forward(layer: Any, x_BHWC: Tensor) -> Tensor:  # noqa: ANN401
+    """`x + mlp(norm(x))` of transformers' SAM blocks; for prediction on the CPU in place, by rows."""
     if not for_prediction(x_BHWC):
-        result: Tensor = mlp(x_BHWC)
+        result: Tensor = x_BHWC + layer.mlp(layer.layer_norm2(x_BHWC))
         return result
     rows = max(1, ROWS * x_BHWC.shape[1] // x_BHWC[..., 0].numel())
-    parts = [linear(mlp.lin2, linear(mlp.lin1, some, gelu=True)) for some in x_BHWC.split(rows, dim=1)]
-    return torch.cat(parts, dim=1)
+    for some in x_BHWC.split(rows, dim=1):
+        hidden = linear(layer.mlp.lin1, layer.layer_norm2(some), gelu=True)
+        some += linear(layer.mlp.lin2, hidden)
+    return x_BHWC
 
 
 def for_prediction(x: Tensor) -> bool:
     """Whether x is on the CPU, nothing is learned from it and no graph is made."""
     return x.device.type == "cpu" and not torch.is_grad_enabled() and not is_traced()
+
+
+def has_kernels(x: Tensor) -> bool:
+    """Whether prediction of x runs on the kernels of this module and of `cpu_attention`."""
+    return for_prediction(x) and arithmetic(x) in KINDS and torch.backends.mkldnn.is_available()
+
+
+def arithmetic(x: Tensor) -> torch.dtype:
+    """What products with x are computed in: its own type, or autocast's."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
 
 
 def is_traced() -> bool:
@@ -62,12 +67,6 @@ def is_traced() -> bool:
         torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         or torch.onnx.is_in_onnx_export()
         or torch.compiler.is_compiling()
-    )
-
-
-def _usable(x: Tensor, kind: torch.dtype) -> bool:
-    return (
-        for_prediction(x) and kind in (torch.float32, torch.bfloat16) and torch.backends.mkldnn.is_available()
     )
 
 

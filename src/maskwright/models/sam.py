@@ -22,7 +22,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
 from maskwright.models.attention import replace_attention
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch, Sketch, per_prompt
 from maskwright.models.guidance import run_two_way
-from maskwright.models.packed import feed_forward
+from maskwright.models.packed import add_feed_forward, for_prediction
 
 # nn.LayerNorm's default, which the original decoder uses.
 DECODER_NORM_EPS = 1e-5
@@ -74,10 +74,12 @@ class SAM(MaskModel):
             x_BHWD = x_BHWD + encoder.pos_embed
         early: Tensor | None = None
         for layer in encoder.layers:
-            x_BHWD = x_BHWD + layer.attn(layer.layer_norm1(x_BHWD))[0]
-            x_BHWD = x_BHWD + feed_forward(layer.mlp, layer.layer_norm2(x_BHWD))
+            change = layer.attn(layer.layer_norm1(x_BHWD))[0]
+            # What prediction has made itself it changes in place: fresh memory costs time on a CPU.
+            x_BHWD = x_BHWD.add_(change) if for_prediction(x_BHWD) else x_BHWD + change
+            x_BHWD = add_feed_forward(layer, x_BHWD)
             if early is None and layer.window_size == 0:
-                early = x_BHWD
+                early = x_BHWD.clone() if for_prediction(x_BHWD) else x_BHWD
         return encoder.neck(x_BHWD), early
 
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
