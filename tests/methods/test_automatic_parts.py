@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from reference import automatic as reference
 
+from maskwright.io.rle import RLE
 from maskwright.methods.automatic.crops import make_crops, point_grid
 from maskwright.methods.automatic.filters import cut_off, measure
 from maskwright.methods.automatic.regions import clean
+from maskwright.methods.automatic.run_lengths import encode, encode_by_ends
 from maskwright.methods.automatic.suppression import suppress
 from maskwright.types import BoolArray, Image
 
@@ -133,3 +136,12 @@ def test_what_a_crops_edge_cuts_is_left_out_but_not_what_the_images_does() -> No
     ])  # fmt: skip
     assert cut_off(boxes, crop, size).tolist() == [False, True, True, False]
     assert not cut_off(boxes, (0, 0, 500, 400), size).any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (64, 33)])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_run_lengths_by_their_ends(shape: tuple[int, int], share: float) -> None:
+    """What a GPU does, done here."""
+    mask = np.random.default_rng(0).random(shape) < share
+    assert encode_by_ends(torch.from_numpy(mask)) == RLE.encode(mask)
+    assert encode(torch.from_numpy(mask)) == RLE.encode(mask)

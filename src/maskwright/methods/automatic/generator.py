@@ -22,6 +22,7 @@ from maskwright.methods.automatic.config import AutomaticSettings
 from maskwright.methods.automatic.crops import Crop, make_crops, point_grid
 from maskwright.methods.automatic.filters import Boxes, Measures, cut_off, measure
 from maskwright.methods.automatic.regions import clean
+from maskwright.methods.automatic.run_lengths import encode
 from maskwright.methods.automatic.suppression import suppress
 from maskwright.models.preprocess import ImageLike, to_image
 from maskwright.models.segmenter import Segmenter
@@ -124,7 +125,7 @@ def generate(
     if len(crops) > 1:
         kept = suppress([c.box for c in found], [-c.crop.area for c in found], settings.crop_nms_thresh)
         found = [found[k] for k in kept]
-    masks = [_finished(candidate, photo.size, segmenter.device) for candidate in found]
+    masks = [_finished(candidate, photo.size) for candidate in found]
     if settings.min_mask_region_area:
         threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
         masks = _without_small_regions(masks, settings.min_mask_region_area, threshold)
@@ -183,7 +184,7 @@ def _again(
     click = torch.tensor([[one.point]]) - torch.tensor(one.crop.box[:2])
     prompts = Prompts(click, torch.ones(1, 1, dtype=torch.long))
     masks = segmenter.decode(embedding, prompts, multimask=True, hq=settings.hq)
-    return replace(one, low_res=masks.low_res[0, one.rank].clone().cpu())
+    return replace(one, low_res=masks.low_res[0, one.rank].clone())
 
 
 def _ask(
@@ -220,7 +221,7 @@ def _ask(
     return [
         _Candidate(
             # A copy, so that one mask does not keep the whole batch in memory.
-            low_res=low_res_Nhw[k].clone().cpu(),
+            low_res=low_res_Nhw[k].clone(),
             rank=int(ranks[k]),
             geometry=embedding.geometry,
             crop=crop,
@@ -243,16 +244,16 @@ def _measure(low_res_Nhw: Tensor, geometry: Geometry, offset: float) -> Measures
     return Measures(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-def _finished(candidate: _Candidate, size: tuple[int, int], device: torch.device) -> AutomaticMask:
+def _finished(candidate: _Candidate, size: tuple[int, int]) -> AutomaticMask:
     """A candidate as a mask of the whole image of `size`."""
     assert candidate.low_res is not None
-    inside = candidate.geometry.to_image(candidate.low_res[None].to(device))[0] > 0
-    mask = np.zeros(size, np.bool_)
-    mask[candidate.crop.place] = inside.cpu().numpy()
-    rle = RLE.encode(mask)
+    inside = candidate.geometry.to_image(candidate.low_res[None])[0] > 0
+    mask = inside.new_zeros(size)
+    mask[candidate.crop.place] = inside
+    rle = encode(mask)
     return AutomaticMask(
         rle=rle,
-        low_res=candidate.low_res,
+        low_res=candidate.low_res.cpu(),
         point=candidate.point,
         box=_box(rle),
         crop_box=candidate.crop.xywh,
