@@ -191,25 +191,16 @@ def _embed(
 
 
 def _embed_sam(
-    model: SAM, coords: Tensor, labels: Tensor, mask: Tensor, has_mask: Tensor
+    model: SAM | SAM2, coords: Tensor, labels: Tensor, mask: Tensor, has_mask: Tensor
 ) -> tuple[Tensor, Tensor]:
     encoder = model.net.prompt_encoder
-    table = torch.cat([encoder.not_a_point_embed.weight, *(kind.weight for kind in encoder.point_embed)])
-    return (
-        _tokens(table, _positions(encoder, coords, model.image_size), labels),
-        _dense(encoder, mask, has_mask),
-    )
-
-
-def _embed_sam2(
-    model: SAM2, coords: Tensor, labels: Tensor, mask: Tensor, has_mask: Tensor
-) -> tuple[Tensor, Tensor]:
-    encoder = model.net.prompt_encoder
-    table = torch.cat([encoder.not_a_point_embed.weight, encoder.point_embed.weight])
-    return (
-        _tokens(table, _positions(encoder, coords, model.image_size), labels),
-        _dense(encoder, mask, has_mask),
-    )
+    kinds: Any = encoder.point_embed  # SAM has a module for each, SAM 2 one for all
+    weights = [kind.weight for kind in (kinds if isinstance(model, SAM) else [kinds])]
+    table = torch.cat([encoder.not_a_point_embed.weight, *weights])
+    positions = (coords + 0.5) / model.image_size  # of the centres of pixels
+    placed = encode_positions(encoder.shared_embedding.positional_embedding, positions)
+    dense = torch.where(has_mask, encoder.mask_embed(mask), encoder.no_mask_embed.weight[:, :, None, None])
+    return _tokens(table, placed, labels), dense
 
 
 def _embed_nano(
@@ -232,22 +223,12 @@ def _embed_nano(
 
 _EMBED: tuple[tuple[type[MaskModel], Any], ...] = (
     (SAM, _embed_sam),
-    (SAM2, _embed_sam2),
+    (SAM2, _embed_sam),
     (Nano, _embed_nano),
 )
-
-
-def _positions(encoder: Any, coords_AP2: Tensor, side: int) -> Tensor:  # noqa: ANN401
-    """SAM's and SAM 2's encoding of pixels, whose centres are at + 0.5."""
-    return encode_positions(encoder.shared_embedding.positional_embedding, (coords_AP2 + 0.5) / side)
 
 
 def _tokens(table_KC: Tensor, positions_APC: Tensor, labels_AP: Tensor) -> Tensor:
     """(A, P, C): what each label stands for, and for those that lie somewhere, where. Row 0 is for −1."""
     placed = (labels_AP >= 0) & (labels_AP < LABELS)
     return table_KC[labels_AP.long() + 1] + torch.where(placed[..., None], positions_APC, 0.0)
-
-
-def _dense(encoder: Any, mask: Tensor, has_mask: Tensor) -> Tensor:  # noqa: ANN401
-    """SAM's and SAM 2's dense map (A or 1, C, h, w): of the mask, or the learned vector for none."""
-    return torch.where(has_mask, encoder.mask_embed(mask), encoder.no_mask_embed.weight[:, :, None, None])
