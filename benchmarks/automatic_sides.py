@@ -59,7 +59,7 @@ class Shape:
 
     def config(self) -> dict[str, Any]:
         """Transformers' configuration, with a very small encoder: it is not run."""
-        vision = {"hidden_size": 32, "output_channels": self.channels, "num_hidden_layers": 1}
+        vision: dict[str, Any] = {"hidden_size": 32, "output_channels": self.channels, "num_hidden_layers": 1}
         vision |= {"num_attention_heads": 2, "image_size": self.image, "window_size": 0}
         vision |= {"num_pos_feats": self.channels // 2, "global_attn_indexes": [0], "use_rel_pos": False}
         decoder = {"hidden_size": self.channels, "mlp_dim": self.hidden, "num_attention_heads": self.heads}
@@ -95,14 +95,18 @@ class Sides:
         spread(self.model.net)
         self.segmenter = Segmenter(self.model)
         self.embedding = smooth(shape.channels, shape.cells)
-        self.model.encode = lambda _: Features(self.embedding)  # type: ignore[method-assign]
+        self.model.encode = lambda _: Features(self.embedding)  # type: ignore[assignment,method-assign]
 
     def settings(self, least: Thresholds, points: int | None = None) -> AutomaticSettings:
         """Of our generator."""
         per_side = points or self.shape.clicks
-        chosen = {"pred_iou_thresh": least.iou, "stability_score_thresh": least.stability}
-        chosen["box_nms_thresh"] = least.overlap
-        return AutomaticSettings(points_per_side=per_side, points_per_batch=BATCH, **chosen)
+        return AutomaticSettings(
+            points_per_side=per_side,
+            points_per_batch=BATCH,
+            pred_iou_thresh=least.iou,
+            stability_score_thresh=least.stability,
+            box_nms_thresh=least.overlap,
+        )
 
     def thresholds(self) -> Thresholds:
         """Quantiles of what all clicks are answered."""
@@ -206,13 +210,16 @@ class Sides:
         def transformers() -> Tensor:
             points_1NP2, labels_1NP = points[None], labels[None]
             given = {"input_points": points_1NP2, "input_labels": labels_1NP}
-            return net(image_embeddings=self.embedding, **given).pred_masks[0]
+            found: Tensor = net(image_embeddings=self.embedding, **given).pred_masks[0]
+            return found
 
         @torch.inference_mode()
         def meta() -> Tensor:
             sparse, dense = sam.prompt_encoder((points, labels), None, None)
             position = sam.prompt_encoder.get_dense_pe()
-            return sam.mask_decoder(self.embedding, position, sparse, dense, multimask_output=True)[0]
+            found = sam.mask_decoder(self.embedding, position, sparse, dense, multimask_output=True)
+            masks: Tensor = found[0]
+            return masks
 
         def ours() -> Tensor:
             return self.segmenter.decode(embedding, Prompts(points, labels), multimask=True).low_res
@@ -220,7 +227,7 @@ class Sides:
         return {"maskwright": ours, "transformers": transformers, "segment-anything-py": meta}
 
 
-class Processor(SamImageProcessorPil):
+class Processor(SamImageProcessorPil):  # type: ignore[misc]
     """Transformers' image processor, whose last step would refuse what stands in for torchvision."""
 
     def post_process_for_mask_generation(self, *given: Any) -> Any:  # noqa: ANN401
@@ -251,7 +258,7 @@ def smooth(channels: int, cells: int) -> Tensor:
 
 
 @torch.no_grad()
-def spread(net: nn.Module) -> None:
+def spread(net: Any) -> None:  # noqa: ANN401
     """Draw weights as large as learned ones, that make a mask of where the click is; scores near 0.6.
 
     Queries and keys of tokens and image are projected alike, so a click and the cells around it, whose

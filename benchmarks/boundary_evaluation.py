@@ -66,7 +66,7 @@ def scenes(count: int) -> Iterator[tuple[str, FloatArray, Sequence[BoolArray]]]:
     rng = np.random.default_rng(0)
     for number in range(count):
         corners = rng.integers(0, 321, (12, 4, 2)).astype(np.int32)
-        drawn = [cv2.polylines(np.zeros((321, 481), np.uint8), corners + k, True, (1,)) for k in range(4)]
+        drawn = [cv2.polylines(np.zeros((321, 481), np.uint8), list(corners + k), True, 1) for k in range(4)]
         noise = rng.random((321, 481), np.float32) / 4
         blurred = cv2.GaussianBlur(np.mean(drawn, axis=0, dtype=np.float32) + noise, (0, 0), 1)
         yield f"made-up lines {number + 1}", blurred / blurred.max(), [line.view(np.bool_) for line in drawn]

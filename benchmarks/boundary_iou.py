@@ -60,7 +60,8 @@ def band(mask: ByteArray) -> ByteArray:
     times = max(1, round(0.02 * math.hypot(*mask.shape)))
     padded = cv2.copyMakeBorder(mask, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=(0,))
     eroded = cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=times)
-    return mask - eroded[1:-1, 1:-1]
+    inner: ByteArray = eroded[1:-1, 1:-1]
+    return mask - inner
 
 
 def equal(outputs: dict[str, Any]) -> str:

@@ -110,8 +110,8 @@ def peak_megabytes() -> float:
 def fitted_power(points: Sequence[dict[str, float]], key: str) -> float:
     """The power of the size as which a value grows, by least squares in logarithms."""
     largest = points[-FITTED:]
-    logarithms = (np.log([point[name] for point in largest]) for name in ("size", key))
-    return float(np.polyfit(*logarithms, 1)[0])
+    sizes, values = (np.log([point[name] for point in largest]) for name in ("size", key))
+    return float(np.polyfit(sizes, values, 1)[0])
 
 
 def checked(curve: Curve, points: Sequence[dict[str, float]], power: float) -> list[str]:

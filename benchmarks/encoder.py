@@ -10,6 +10,7 @@ those of attention too.
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -76,10 +77,11 @@ def operations(config: Any, batch: int) -> float:  # noqa: ANN401
     width, tokens = config.hidden_size, (config.image_size // config.patch_size) ** 2
     linear = 2 * tokens * width * (4 * width + 2 * config.mlp_dim)
     per_window = config.window_size**2
-    in_windows = -((-(tokens**0.5) // config.window_size) ** 2) * per_window
+    windows = math.ceil(tokens**0.5 / config.window_size) ** 2
     whole = len(config.global_attn_indexes)
-    attention = 4 * width * (whole * tokens**2 + (config.num_hidden_layers - whole) * in_windows * per_window)
-    return batch * (config.num_hidden_layers * linear + attention)
+    in_windows = (config.num_hidden_layers - whole) * windows * per_window**2
+    attention = 4 * width * (whole * tokens**2 + in_windows)
+    return float(batch * (config.num_hidden_layers * linear + attention))
 
 
 def ours(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> Callable[[], Tensor]:

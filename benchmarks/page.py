@@ -19,7 +19,9 @@ Maskwright beside its peers, written by `make bench`. Every row is one run: the 
 then all sides are timed in turns on the same inputs, at least five times each. "times" is the peer's median
 time divided by ours, in brackets the smallest and the largest of a round; above 1 we are faster. "limit" is
 the share of the machine's limit that we reach: the time that the work's matrix products, or the bytes it must
-move, take at the rate measured in the same process, over our time. A goal that is missed says so.
+move, take at the rate measured in the same process, over our time. A goal that is missed says so, and why.
+
+Curves tell how time and memory of our own work grow with its size: each point is a process of its own.
 
 Seconds are those of the machine named below each table; compare them within a row only.
 """

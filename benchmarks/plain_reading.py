@@ -25,7 +25,7 @@ from PIL import Image as PILImages
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from maskwright.types import BoolArray, ByteArray, FloatArray, Geometry
+from maskwright.types import BoolArray, ByteArray, Geometry
 
 MEAN = np.array((123.675, 116.28, 103.53), np.float32)
 STD = np.array((58.395, 57.12, 57.375), np.float32)
@@ -163,7 +163,7 @@ def from_archives(labels: Path, refined: Path, side: int) -> Masks:
         for row in csv.DictReader(io.StringIO(table.read().decode())):
             number = int(row["id"])
             probability = member(archive, f"{number:03d}_probs.png")
-            label: FloatArray = shrink(probability, side, cv2.INTER_NEAREST) / np.float32(255)
+            label = shrink(probability, side, cv2.INTER_NEAREST) / np.float32(255)
             small = member(maps, f"{number}.png")
             better = cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR) / np.float32(255)
             height, width = Geometry(probability.shape, side).input_size

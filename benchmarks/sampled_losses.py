@@ -43,7 +43,8 @@ def compare(name: str, logits_Nhw: Tensor, targets_NHW: Tensor, points: int) -> 
     def ours() -> tuple[Tensor, Tensor]:
         torch.manual_seed(0)
         logits = logits_Nhw.clone().requires_grad_()
-        loss = sum(term.mean() for term in sampled_bce_dice(logits, targets_NHW, points=points))
+        cross, dice = sampled_bce_dice(logits, targets_NHW, points=points)
+        loss = cross.mean() + dice.mean()
         return loss.detach(), torch.autograd.grad(loss, logits)[0]
 
     def theirs() -> tuple[Tensor, Tensor]:

@@ -45,7 +45,8 @@ class Tokens:
 
     def inputs(self, index_A: np.ndarray) -> np.ndarray:
         """Values of some rows, which come in order."""
-        return self.tensor[index_A].reshape(len(index_A), -1)
+        values: np.ndarray = self.tensor[index_A].reshape(len(index_A), -1)
+        return values
 
     def read_ahead(self, index_A: np.ndarray) -> None:
         """As a container does."""

@@ -73,13 +73,13 @@ def map_reading(model: SAMHQ, files: Files, shape: Shape) -> Iterator[Comparison
     """Machine-made masks with their uncertainty, as SUM learns from them."""
     stem = files.name(0)
     photo, folder = files.root / "images" / f"{stem}.jpg", files.root / "maps" / stem
-    archives = [files.root / part / f"{stem}.tar" for part in ("tar", "tar_refined")]
+    labels, refined = (files.root / part / f"{stem}.tar" for part in ("tar", "tar_refined"))
     usual: dict[str, dict[str, Callable[..., Any]]] = {
         "a refined set of ours": {
             "PNG, Pillow": partial(from_png, folder, shape.masks),
             "NPZ, NumPy": partial(from_npz, folder, shape.masks),
         },
-        "SUM's archives": {"as released": partial(from_archives, *archives)},
+        "SUM's archives": {"as released": partial(from_archives, labels, refined)},
     }
     sets = {
         "a refined set of ours": f"labelled:{files.root}/set",

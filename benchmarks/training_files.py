@@ -87,7 +87,8 @@ def picture(size: tuple[int, int], number: int, rng: np.random.Generator) -> Byt
     """One of the demo's photos, (H, W, 3)."""
     pixels = cv2.resize(PHOTOS[number % len(PHOTOS)].read().pixels, size[::-1], interpolation=cv2.INTER_CUBIC)
     grain = rng.normal(0, 4, pixels.shape)
-    return np.clip(pixels + grain, 0, 255).astype(np.uint8)
+    noisy: ByteArray = np.clip(pixels + grain, 0, 255).astype(np.uint8)
+    return noisy
 
 
 def distance(size: tuple[int, int], rng: np.random.Generator, radius: tuple[float, float]) -> FloatArray:
@@ -118,12 +119,18 @@ def soft(size: tuple[int, int], rng: np.random.Generator) -> FloatArray:
 def shifted(logits: FloatArray, rng: np.random.Generator) -> FloatArray:
     """What the refiner makes of them."""
     moved = np.roll(logits, rng.integers(-2, 3, 2), axis=(0, 1))
-    return cv2.GaussianBlur(moved, (0, 0), 1.0)
+    blurred: FloatArray = cv2.GaussianBlur(moved, (0, 0), 1.0)
+    return blurred
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Probabilities."""
+    return (1 / (1 + np.exp(-logits))).astype(np.float32, copy=False)
 
 
 def enlarged(logits: FloatArray, size: tuple[int, int]) -> FloatArray:
     """The probability at the photo's size, as `Masks.logits` enlarges it."""
-    stored = to_bytes(1 / (1 + np.exp(-logits))).astype(np.float32) / 255
+    stored = to_bytes(sigmoid(logits)).astype(np.float32) / 255
     clipped = np.clip(stored, 1 / 510, 1 - 1 / 510)
     frame = Geometry(size, 4 * LOW)
     result: FloatArray = (
@@ -163,7 +170,7 @@ def write_tars(files: Files, stem: str, labels: list[FloatArray], better: list[F
         mask = probability > 0.5
         writer.writerow((k, int(mask.sum()), width, height))
         soft_masks[f"{k:03d}_probs.png"] = encode_map(to_bytes(probability))
-        maps[f"{k}.png"] = encode_map(to_bytes(1 / (1 + np.exp(-refined))))
+        maps[f"{k}.png"] = encode_map(to_bytes(sigmoid(refined)))
         folder = files.root / "maps" / stem
         folder.mkdir(exist_ok=True)
         PILImages.fromarray(doubt).save(folder / f"{k}_doubt.png")

@@ -21,10 +21,11 @@ from rich.table import Table
 from timing import seconds
 
 import maskwright
+from maskwright.choices import HeadsKind
 from maskwright.models.mask_features import FEATURES
 from maskwright.models.sam2 import SAM2
 from maskwright.models.segmenter import Segmenter
-from maskwright.models.uncertainty import GAPS, VALUES, HeadsConfig, Kind, UncertaintyHeads, mask_inputs
+from maskwright.models.uncertainty import GAPS, VALUES, HeadsConfig, UncertaintyHeads, mask_inputs
 from maskwright.types import Embedding, Prompts
 
 SAM2_TINY = "sam2-tiny"
@@ -46,7 +47,7 @@ def with_heads(
     segmenter: Segmenter, embedding: Embedding, hidden: tuple[int, ...], *, published: bool
 ) -> Segmenter:
     """The same model with heads: the published ones read two tokens, the others all there is of a mask."""
-    kind: Kind = "published" if published else "selected"
+    kind: HeadsKind = "published" if published else "selected"
     names = PUBLISHED if published else VALUES
     all_values = mask_inputs(segmenter.decode(embedding, clicks(1, embedding))).shape[2]
     known = (("tiny", segmenter.digest),)

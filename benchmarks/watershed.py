@@ -57,7 +57,8 @@ def gradient(pixels: ByteArray, side: int) -> FloatArray:
     grey = cv2.GaussianBlur(grey, (0, 0), side / 512)
     steep = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
     levels = np.rint(255 * np.minimum(steep / np.percentile(steep, 99), 1))
-    return (levels / 255).astype(np.float32)
+    relief: FloatArray = (levels / 255).astype(np.float32)
+    return relief
 
 
 def floods(name: str, probability: FloatArray, threshold: float) -> Comparison:
