@@ -96,12 +96,23 @@ def _read(text: ByteArray, ends: Numbers) -> tuple[Numbers, Numbers]:
 
 @compiled
 def _read_areas(text: ByteArray, ends: Numbers) -> Numbers:
-    """(K,) the pixels of masks whose texts end at `ends[1:]`."""
+    """(K,) the pixels of masks whose correct texts end at `ends[1:]`; as `read_runs`, but no run is kept."""
     areas = np.zeros(len(ends) - 1, np.int64)
     for k in range(len(areas)):
-        runs = read_runs(text[ends[k] : ends[k + 1]])[0]
-        for run in range(1, len(runs), 2):
-            areas[k] += runs[run]
+        count, value, shift, area = 0, 0, 0, 0
+        before, before_that = 0, 0
+        for place in range(ends[k], ends[k + 1]):
+            code = np.int64(text[place]) - 48
+            value |= (code & 31) << shift
+            shift += 5
+            if code & 32 == 0:
+                value -= (code & 16) << (shift - 4)
+                if count > 2:
+                    value += before_that
+                area += value if count & 1 else 0
+                before_that, before = before, value
+                count, value, shift = count + 1, 0, 0
+        areas[k] = area
     return areas
 
 
