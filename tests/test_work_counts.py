@@ -24,6 +24,8 @@ from work import ModelCalls, TensorBytes
 
 from maskwright.cli.main import main
 from maskwright.io.images import write_png
+from maskwright.methods.automatic import generator
+from maskwright.methods.automatic.config import AutomaticSettings
 from maskwright.methods.evaluate import evaluate_prompted
 from maskwright.methods.prediction import ModelPredictor
 from maskwright.models import decoding
@@ -164,6 +166,27 @@ def test_tensors_grow_with_prompts_by_what_is_kept_of_them(segmenter: Segmenter,
 
     (few, kept_of_few), (many, kept_of_many) = peak(2 * CHUNK), peak(12 * CHUNK)
     assert many - few < 1.1 * (kept_of_many - kept_of_few), (few, many)
+
+
+def test_tensors_of_automatic_masks_do_not_grow_with_clicks(
+    segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the masks that stay, and for as many again that wait to be suppressed."""
+    monkeypatch.setattr(generator, "HELD_CELLS", CHUNK * segmenter.model.low_res**2)
+    monkeypatch.setattr(generator, "CPU_PIXELS", 60 * 80)
+    pixels = photo(60, 80)
+
+    def peak(points_per_side: int) -> tuple[int, int]:
+        settings = AutomaticSettings(
+            points_per_side=points_per_side, pred_iou_thresh=-9, stability_score_thresh=0
+        )
+        with TensorBytes() as held:
+            kept = generator.generate(segmenter, pixels, settings)
+        return held.peak, sum(mask.low_res.numel() * mask.low_res.element_size() for mask in kept)
+
+    (few, kept_of_few), (many, kept_of_many) = peak(8), peak(24)
+    candidates = 3 * (24**2 - 8**2) * segmenter.model.low_res**2 * 4
+    assert many - few < 2 * max(0, kept_of_many - kept_of_few) + 0.02 * candidates, (few, many)
 
 
 def test_arrays_of_a_run_do_not_grow_with_its_prompts(tmp_path: Path, model: Path) -> None:

@@ -54,7 +54,10 @@ class TensorBytes(TorchDispatchMode):
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         for made in tree_leaves(result):
-            if isinstance(made, Tensor) and made.untyped_storage() not in self._known:
+            # What a kernel has laid out for itself has no storage to be asked for.
+            if not isinstance(made, Tensor) or made.layout is not torch.strided:
+                continue
+            if made.untyped_storage() not in self._known:
                 self._note(made.untyped_storage())
         return result
 
