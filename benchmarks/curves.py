@@ -32,8 +32,10 @@ from maskwright.training.curves import new_figure, rendered
 MEGABYTE = 1e6
 FITTED = 4
 """So many of the largest sizes decide the power."""
-SLACK = 32.0
-"""Megabytes that the allocator may keep, however little is in use."""
+SLACK = 160.0
+"""Megabytes by which the highest memory of equal runs may differ, by the chance of what the allocator keeps.
+
+Bytes in use are guarded more strictly by the tests, which count them (`tests/test_work_counts.py`)."""
 
 
 @dataclass(frozen=True)
