@@ -11,7 +11,13 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionLayer
 
 from maskwright.models import attention, cpu_attention
-from maskwright.models.attention import FoldedAttention, biased_attention, folded_attention, relative_table
+from maskwright.models.attention import (
+    FoldedAttention,
+    add_attention,
+    biased_attention,
+    folded_attention,
+    relative_table,
+)
 
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
@@ -53,15 +59,17 @@ def test_equals_transformers(
     """On the kernels of prediction on a CPU and without them."""
     if not kernels:
         monkeypatch.setattr(attention, "has_kernels", lambda _: False)
-    monkeypatch.setattr(attention, "ROWS", 5)
     monkeypatch.setattr(cpu_attention, "TILE_ELEMENTS", 500)  # several tiles even at this size
     layer = make_layer(window)
     x_BHWC = torch.randn(2, *grid, 80)
     with torch.no_grad():
         expected = theirs(layer, x_BHWC)
         actual = FoldedAttention(layer.attn, window)(x_BHWC)[0]
-    assert actual.shape == x_BHWC.shape
-    assert relative_error(actual, expected) < 3e-6
+        assert actual.shape == x_BHWC.shape
+        assert relative_error(actual, expected) < 3e-6
+        expected = x_BHWC + theirs(layer, layer.layer_norm1(x_BHWC))
+        layer.attn = FoldedAttention(layer.attn, window)
+        assert relative_error(add_attention(layer, x_BHWC), expected) < 3e-6
 
 
 @pytest.mark.parametrize("kernel", [folded_attention, cpu_attention.cpu_attention])

@@ -19,16 +19,16 @@ Axes: B images or windows, H W grid, h w window, L = H·W tokens, N heads, D cha
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskwright.models.cpu_attention import cpu_attention, in_threads, relative_logits
-from maskwright.models.packed import arithmetic, for_prediction, has_kernels, linear
+from maskwright.models.packed import arithmetic, has_kernels, linear, plain_linear
 
-# Rows of the map whose queries, keys and values are formed at once on the CPU.
-ROWS = 16
 # Windows that a thread takes at once.
 WINDOWS = 2
 # Fused kernels are written for head sizes that are multiples of this.
@@ -63,37 +63,38 @@ class FoldedAttention(nn.Module):
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, None]:
         """Map (B, H, W, C) to (B, H, W, C); the second value stands for weights that are never formed."""
-        if not self.window:
-            out_BHWC = self._globally(hidden_states)
-        elif has_kernels(hidden_states):
-            return self._in_threads(hidden_states), None
-        else:
+        if self.window:
             out_BHWC = self._in_windows(hidden_states)
+        elif has_kernels(hidden_states):
+            out_BHWC = self._each_head(hidden_states)
+        else:
+            out_BHWC = self._attend(*self._heads(linear(self.qkv, hidden_states)))
+            out_BHWC = out_BHWC.permute(0, 2, 3, 1, 4).flatten(3)
         return linear(self.proj, out_BHWC), None
 
-    def _in_threads(self, hidden_BHWC: Tensor) -> Tensor:
-        """Attention in windows, projected, where each thread takes some of them: (B, H, W, C)."""
-        out_BHWC = torch.empty_like(hidden_BHWC, dtype=arithmetic(hidden_BHWC))
+    def _each_head(self, hidden_BHWC: Tensor) -> Tensor:
+        """Attention within the map, before the projection, where each thread takes a head: (B, H, W, C).
 
-        def run(part: tuple[Tensor, Tensor]) -> None:
-            hidden_BhwC, out_BhwC = part
-            out_BhwC.copy_(linear(self.proj, self._in_windows(hidden_BhwC)))
+        Queries, keys and values of all heads at once would take a hundred megabytes.
+        """
+        hidden_BHWC = hidden_BHWC.to(arithmetic(hidden_BHWC))
+        out_BHWNC = torch.empty_like(hidden_BHWC).unflatten(3, (self.num_attention_heads, -1))
 
-        in_threads(run, zip(self._pieces(hidden_BHWC), self._pieces(out_BHWC), strict=True))
-        return out_BHWC
+        def run(image_and_head: tuple[int, int]) -> None:
+            image, head = image_and_head
+            parts_HW3D = plain_linear(hidden_BHWC[image], *self._of_head(head))
+            out_BHWNC[image, :, :, head] = self._attend(*parts_HW3D[None, None].chunk(3, dim=-1))[0, 0]
 
-    def _pieces(self, map_BHWC: Tensor) -> Iterator[Tensor]:
-        """Views of some whole windows each: of one band of the map, and of one image."""
-        for band in map_BHWC.split(self.window, dim=1):
-            for piece in band.split(WINDOWS * self.window, dim=2):
-                yield from piece.split(1)
+        in_threads(run, product(range(len(hidden_BHWC)), range(self.num_attention_heads)))
+        result: Tensor = out_BHWNC.flatten(3)
+        return result
 
-    def _globally(self, hidden_BHWC: Tensor) -> Tensor:
-        """Attention within the map, before the projection: (B, H, W, C)."""
-        rows = ROWS if for_prediction(hidden_BHWC) else hidden_BHWC.shape[1]
-        parts = [self._heads(linear(self.qkv, some)) for some in hidden_BHWC.split(rows, dim=1)]
-        query, key, value = (torch.cat(part, dim=2) for part in zip(*parts, strict=True))
-        return self._attend(query, key, value).permute(0, 2, 3, 1, 4).flatten(3)
+    def _of_head(self, head: int) -> tuple[Tensor, Tensor | None]:
+        """Weight (3·D, C) and bias (3·D) that give one head's query, key and value."""
+        sizes = (3, self.num_attention_heads, -1)
+        bias: Tensor | None = self.qkv.bias
+        weight_AC = self.qkv.weight.unflatten(0, sizes)[:, head].flatten(0, 1)
+        return weight_AC, None if bias is None else bias.unflatten(0, sizes)[:, head].flatten()
 
     def _in_windows(self, hidden_BHWC: Tensor) -> Tensor:
         """Attention within each window, before the projection: (B, H, W, C)."""
@@ -200,6 +201,30 @@ def biased_attention(
     key, value = key.flatten(2, 3), value.flatten(2, 3)
     out = F.scaled_dot_product_attention(query.flatten(2, 3), key, value, attn_mask=bias, scale=scale)
     return out.view(*query.shape)
+
+
+def add_attention(layer: Any, x_BHWC: Tensor) -> Tensor:  # noqa: ANN401
+    """`x + attn(norm(x))` of a SAM layer; for prediction on the CPU in place, some windows a thread."""
+    attention = layer.attn
+    if not has_kernels(x_BHWC):
+        result: Tensor = x_BHWC + attention(layer.layer_norm1(x_BHWC))[0]
+        return result
+
+    def run(piece_BhwC: Tensor) -> None:
+        piece_BhwC += attention(layer.layer_norm1(piece_BhwC))[0]
+
+    if attention.window:
+        in_threads(run, windows_of(x_BHWC, attention.window))
+    else:
+        run(x_BHWC)
+    return x_BHWC
+
+
+def windows_of(map_BHWC: Tensor, side: int) -> Iterator[Tensor]:
+    """Views of some whole windows each: of one image, and of one band of it."""
+    for band in map_BHWC.split(side, dim=1):
+        for piece in band.split(WINDOWS * side, dim=2):
+            yield from piece.split(1)
 
 
 def replace_attention(vision_encoder: nn.Module) -> None:

@@ -18,6 +18,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from maskwright.models.packed import plain_linear
+
 # Logits at once: beyond a core's second cache, but shorter matrices are multiplied more slowly.
 TILE_ELEMENTS = 2**20
 LOG2_E = 1.4426950408889634
@@ -84,7 +86,10 @@ def attend(
     """What `cpu_attention` does with any leading axes, in this thread: (…, H, W, D)."""
     tables = (LOG2_E * table.to(query.dtype) for table in (table_h, table_w))  # powers of two are cheaper
     bias = [part.float().flatten(0, -4).flatten(1, 2) for part in relative_logits(query, *tables)]
-    query_GLD, key_GLD, value_GLD = (part.flatten(0, -4).flatten(1, 2) for part in (query, key, value))
+    # The kernels are slow on what does not lie in one piece.
+    query_GLD, key_GLD, value_GLD = (
+        part.flatten(0, -4).flatten(1, 2).contiguous() for part in (query, key, value)
+    )
     value_GDL = value_GLD.transpose(1, 2)
     out_GLD = torch.empty_like(query_GLD, memory_format=torch.contiguous_format)
     heads, tokens = query_GLD.shape[:2]
@@ -101,8 +106,7 @@ def attend(
 def product(x_GQC: Tensor, rows_GNC: Tensor) -> Tensor:
     """The product of x with rowsᵀ, (G, Q, N)."""
     if x_GQC.dtype == torch.float32 and len(x_GQC) == 1:  # the kernels of linear layers are quicker
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(x_GQC[0], rows_GNC[0], None, "none", [], "")
-        return result[None]
+        return plain_linear(x_GQC[0], rows_GNC[0])[None]
     return torch.bmm(x_GQC, rows_GNC.transpose(1, 2))
 
 

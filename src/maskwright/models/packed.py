@@ -34,6 +34,13 @@ def linear(layer: nn.Linear, x: Tensor, gelu: bool = False) -> Tensor:
     return result
 
 
+def plain_linear(x: Tensor, weight_NC: Tensor, bias_N: Tensor | None = None) -> Tensor:
+    """Multiply x (…, C) with weightᵀ on the same kernels, for what is no whole parameter: (…, N)."""
+    bias_N = None if bias_N is None else bias_N.to(x.dtype)
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight_NC.to(x.dtype), bias_N, "none", [], "")
+    return result
+
+
 def add_feed_forward(layer: Any, x_BHWC: Tensor) -> Tensor:  # noqa: ANN401
     """`x + mlp(norm(x))` of transformers' SAM blocks; for prediction on the CPU in place, by rows."""
     if not for_prediction(x_BHWC):

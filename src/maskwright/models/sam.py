@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
 
-from maskwright.models.attention import replace_attention
+from maskwright.models.attention import add_attention, replace_attention
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch, Sketch, per_prompt
 from maskwright.models.guidance import run_two_way
 from maskwright.models.packed import add_feed_forward, for_prediction
@@ -74,10 +74,8 @@ class SAM(MaskModel):
             x_BHWD = x_BHWD + encoder.pos_embed
         early: Tensor | None = None
         for layer in encoder.layers:
-            change = layer.attn(layer.layer_norm1(x_BHWD))[0]
-            # What prediction has made itself it changes in place: fresh memory costs time on a CPU.
-            x_BHWD = x_BHWD.add_(change) if for_prediction(x_BHWD) else x_BHWD + change
-            x_BHWD = add_feed_forward(layer, x_BHWD)
+            # For prediction on the CPU they change it in place: fresh memory costs time there.
+            x_BHWD = add_feed_forward(layer, add_attention(layer, x_BHWD))
             if early is None and layer.window_size == 0:
                 early = x_BHWD.clone() if for_prediction(x_BHWD) else x_BHWD
         return encoder.neck(x_BHWD), early
