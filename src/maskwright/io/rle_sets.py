@@ -102,7 +102,7 @@ def _read_areas(text: ByteArray, ends: Numbers) -> Numbers:
         count, value, shift, area = 0, 0, 0, 0
         before, before_that = 0, 0
         for place in range(ends[k], ends[k + 1]):
-            code = np.int64(text[place]) - 48
+            code = int(text[place]) - 48
             value |= (code & 31) << shift
             shift += 5
             if code & 32 == 0:
