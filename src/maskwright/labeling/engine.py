@@ -138,7 +138,8 @@ def _run_processes(
     context = get_context("spawn")
     # Nothing is ever sent through this pipe: its end, by `close` or by this process's own, ends the others.
     reader, life = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, context, _begin, (worker, reader))
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    pool = ProcessPoolExecutor(workers, context, _begin, (worker, reader, threads))
     running: dict[Future[Entry], Shard] = {}
     try:
         while True:
@@ -164,9 +165,14 @@ def _run_processes(
         reader.close()
 
 
-def _begin(worker: Worker, life: Connection) -> None:
-    """Set up a process of the pool."""
+def _begin(worker: Worker, life: Connection, threads: int) -> None:
+    """Set up a process of the pool, with its share of the processor's cores."""
     global _worker
+    import torch
+
+    # Threads that wait for each other take turns on a core: two processes of two on two cores need four times
+    # as long as one.
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
     # Ctrl-C goes to the whole group; the process that began it decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(life,), daemon=True).start()
