@@ -49,10 +49,14 @@ def image_side(side: int) -> Callable[[], object]:
     from maskwright import load
 
     segmenter = load("nano", device="cpu")
-    box = (0.2 * side, 0.1 * side, 0.8 * side, 0.9 * side)
-    segmenter(photo(64), boxes=(8, 8, 56, 56))
+
+    def work(picture: ByteArray) -> object:
+        box = [share * len(picture) for share in (0.2, 0.1, 0.8, 0.9)]
+        return encode_all(segmenter(picture, boxes=box).binary()[:, 0])
+
+    work(photo(64))
     picture = photo(side)
-    return lambda: encode_all(segmenter(picture, boxes=box).binary()[:, 0])
+    return lambda: work(picture)
 
 
 def prompts(number: int) -> Callable[[], object]:
