@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from labeling.toy import StrangerElsewhere, ToyWorker, content, label, make_photos, start
+from labeling.toy import StrangerElsewhere, TellsThreads, ToyWorker, content, label, make_photos, start
 
 from maskwright.errors import ConfigError, FileError, LabelingError, WeightsError
 from maskwright.io.files import atomic_path
@@ -107,6 +107,15 @@ def test_several_processes_give_the_same_bytes_in_whatever_order(tmp_path: Path)
     assert sorted(outcome.image.name for outcome in outcomes) == [f"{k:04d}.png" for k in range(9)]
     assert reasons(outcomes) == ["0004.png is bad."]
     assert content(tmp_path / "two") == content(tmp_path / "one")
+
+
+def test_several_processes_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = os.cpu_count() or 1
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores))  # what a process alone takes
+    worker = TellsThreads(tmp_path / "out")
+    with worker.folder.lock():
+        outcomes = list(start(worker, make_photos(tmp_path / "photos", 3)).label(workers=2))
+    assert set(reasons(outcomes)) == {str(max(1, cores // 2))}
 
 
 def test_a_process_that_dies_ends_the_run_and_costs_only_its_shard(tmp_path: Path) -> None:

@@ -65,6 +65,15 @@ class ToyWorker:
         write_masks(path, [row for part in rows for row in part or ()])
 
 
+class TellsThreads(ToyWorker):
+    """Refuses every photo, with the number of threads that it would be labelled by."""
+
+    def label(self, image: PlannedImage) -> list[MaskRow]:
+        import torch
+
+        raise FileError(f"{torch.get_num_threads()}")
+
+
 class StrangerElsewhere(ToyWorker):
     """Cannot be prepared in other processes than the first."""
 
