@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionLayer
+from work import TensorBytes
 
 from maskwright.models import attention, cpu_attention
 from maskwright.models.attention import (
@@ -173,3 +174,22 @@ def test_product(kind: torch.dtype, heads: int) -> None:
     tolerance = 1e-2 if kind == torch.bfloat16 else 1e-5
     found = cpu_attention.product(one, two)
     torch.testing.assert_close(found, one @ two.transpose(1, 2), atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("window", [0, 4])
+def test_what_threads_make_is_watched(window: int) -> None:
+    """A mode of this thread sees as much work with two threads as with one."""
+    layer = make_layer(window)
+    layer.attn = FoldedAttention(layer.attn, window)
+    before, made = torch.get_num_threads(), []
+    with torch.no_grad():
+        add_attention(layer, torch.randn(1, 8, 12, 80))  # weights are laid out once
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            with torch.no_grad(), TensorBytes() as held:
+                add_attention(layer, torch.randn(1, 8, 12, 80))
+            made.append(held.peak)
+    finally:
+        torch.set_num_threads(before)
+    assert made[0] == made[1] > 8 * 12 * 80 * 4

@@ -5,8 +5,8 @@ the exponential, dividing. Here one pass over the logits adds the bias and takes
 is left to the result, which is shorter. Each thread takes some heads, or a window, with all that belongs to
 them: no two wait for each other, and what one holds stays in its cache.
 
-Axes: B images or windows, N heads, G of all heads, H W grid, L = H·W tokens, D channels of a head, Q queries
-of a tile.
+Axes: B images or windows, N heads, G = B·N, H W grid, L = H·W tokens, D channels of a head, Q queries of a
+tile.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from maskwright.models.packed import plain_linear
 
@@ -34,7 +35,8 @@ def in_threads(run: Callable[[Item], Result], items: Iterable[Item]) -> list[Res
     Each computes alone. The threads of torch, which wait busily for some milliseconds when they have nothing
     to do, are in the way of these: better few such calls than many.
     """
-    if torch.get_num_threads() == 1:
+    # A mode that watches operations, as `memory` does, sees those of its own thread only.
+    if torch.get_num_threads() == 1 or _get_current_dispatch_mode() is not None:
         return [run(item) for item in items]
     inference, autocast = torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
     kind = torch.get_autocast_dtype("cpu")
@@ -47,10 +49,19 @@ def in_threads(run: Callable[[Item], Result], items: Iterable[Item]) -> list[Res
         return list(pool.map(predict, items))
 
 
+def relative_logits(query: Tensor, table_h: Tensor, table_w: Tensor) -> tuple[Tensor, Tensor]:
+    """The bias of each query (…, H, W, D) per key row (…, H, W, H) and per key column (…, H, W, W)."""
+    rows = torch.einsum("...hwd,hkd->...hwk", query, table_h.to(query.dtype))
+    columns = torch.einsum("...hwd,wkd->...hwk", query, table_w.to(query.dtype))
+    return rows, columns
+
+
 def cpu_attention(
     query: Tensor, key: Tensor, value: Tensor, table_h: Tensor, table_w: Tensor, scale: float
 ) -> Tensor:
     """Softmax attention; takes and gives what `attention.folded_attention` does, in float32 or bfloat16.
+
+    It runs in the thread that calls it: who has many heads or windows shares them out by `in_threads`.
 
     Args:
         query: (B, N, H, W, D).
@@ -63,32 +74,11 @@ def cpu_attention(
     Returns:
         (B, N, H, W, D).
     """
-    size = max(1, TILE_ELEMENTS // query[0, 0, ..., 0].numel() ** 2)
-    heads = zip(*(part.flatten(0, 1).split(size) for part in (query, key, value)), strict=True)
-
-    def run(some: tuple[Tensor, ...]) -> Tensor:
-        query, key, value = some
-        return attend(query, key, value, table_h, table_w, scale)
-
-    return torch.cat(in_threads(run, heads)).view(query.shape)
-
-
-def relative_logits(query: Tensor, table_h: Tensor, table_w: Tensor) -> tuple[Tensor, Tensor]:
-    """The bias of each query (…, H, W, D) per key row (…, H, W, H) and per key column (…, H, W, W)."""
-    rows = torch.einsum("...hwd,hkd->...hwk", query, table_h.to(query.dtype))
-    columns = torch.einsum("...hwd,wkd->...hwk", query, table_w.to(query.dtype))
-    return rows, columns
-
-
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, table_h: Tensor, table_w: Tensor, scale: float
-) -> Tensor:
-    """What `cpu_attention` does with any leading axes, in this thread: (…, H, W, D)."""
     tables = (LOG2_E * table.to(query.dtype) for table in (table_h, table_w))  # powers of two are cheaper
-    bias = [part.float().flatten(0, -4).flatten(1, 2) for part in relative_logits(query, *tables)]
+    bias = [part.float().flatten(0, 1).flatten(1, 2) for part in relative_logits(query, *tables)]
     # The kernels are slow on what does not lie in one piece.
     query_GLD, key_GLD, value_GLD = (
-        part.flatten(0, -4).flatten(1, 2).contiguous() for part in (query, key, value)
+        part.flatten(0, 1).flatten(1, 2).contiguous() for part in (query, key, value)
     )
     value_GDL = value_GLD.transpose(1, 2)
     out_GLD = torch.empty_like(query_GLD, memory_format=torch.contiguous_format)
