@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -161,7 +162,8 @@ def test_work_in_threads_is_predicted_as_outside(threads: int) -> None:
     try:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
             found = cpu_attention.in_threads(run, range(5))
-        assert torch.get_num_threads() == threads
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
     assert found == [(item, torch.bfloat16, False, True) for item in range(5)]

@@ -65,7 +65,7 @@ class FoldedAttention(nn.Module):
         """Map (B, H, W, C) to (B, H, W, C); the second value stands for weights that are never formed."""
         if self.window:
             out_BHWC = self._in_windows(hidden_states)
-        elif has_kernels(hidden_states):
+        elif type(self.qkv) is nn.Linear and has_kernels(hidden_states):
             out_BHWC = self._each_head(hidden_states)
         else:
             out_BHWC = self._attend(*self._heads(linear(self.qkv, hidden_states)))
@@ -123,12 +123,12 @@ class FoldedAttention(nn.Module):
             out = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
             return out.view(*out.shape[:2], height, width, -1)
         tables = (relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width))
-        kernel = folded_attention
-        if torch.onnx.is_in_onnx_export():
-            kernel = biased_attention
-        elif has_kernels(query):
-            kernel = cpu_attention
         with torch.autocast(query.device.type, enabled=False):
+            kernel = folded_attention
+            if torch.onnx.is_in_onnx_export():
+                kernel = biased_attention
+            elif has_kernels(query):
+                kernel = cpu_attention
             return kernel(query, key, value, *tables, self.scale)
 
 

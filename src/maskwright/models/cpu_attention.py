@@ -36,7 +36,8 @@ def in_threads(run: Callable[[Item], Result], items: Iterable[Item]) -> list[Res
     to do, are in the way of these: better few such calls than many.
     """
     # A mode that watches operations, as `memory` does, sees those of its own thread only.
-    if torch.get_num_threads() == 1 or _get_current_dispatch_mode() is not None:
+    threads = torch.get_num_threads()
+    if threads == 1 or _get_current_dispatch_mode() is not None:
         return [run(item) for item in items]
     inference, autocast = torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")
     kind = torch.get_autocast_dtype("cpu")
@@ -45,8 +46,11 @@ def in_threads(run: Callable[[Item], Result], items: Iterable[Item]) -> list[Res
         with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", kind, enabled=autocast):
             return run(item)
 
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=lambda: torch.set_num_threads(1)) as pool:
-        return list(pool.map(predict, items))
+    try:
+        with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
+            return list(pool.map(predict, items))
+    finally:
+        torch.set_num_threads(threads)  # threads that are started later take the number that was set last
 
 
 def relative_logits(query: Tensor, table_h: Tensor, table_w: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +110,7 @@ def exponentiate(logits_GQL: Tensor, rows_GQH: Tensor, columns_GQW: Tensor) -> T
 
     rows_TH, columns_TW = (part.reshape(-1, part.shape[-1]).numpy() for part in (rows_GQH, columns_GQW))
     logits_TL = logits_GQL.flatten(0, 1)
-    sums_GQ = torch.empty(logits_GQL.shape[:2])
+    sums_GQ = torch.empty(logits_GQL.shape[:2], dtype=torch.float32, device="cpu")
     sums_T = sums_GQ.flatten().numpy()
     if logits_TL.dtype == torch.float32:
         exponential_float32(logits_TL.numpy(), rows_TH, columns_TW, sums_T)

@@ -35,7 +35,7 @@ def linear(layer: nn.Linear, x: Tensor, gelu: bool = False) -> Tensor:
 
 
 def plain_linear(x: Tensor, weight_NC: Tensor, bias_N: Tensor | None = None) -> Tensor:
-    """Multiply x (…, C) with weightᵀ on the same kernels, for what is no whole parameter: (…, N)."""
+    """Give x (…, C) times weightᵀ on the same kernels, where `has_kernels`; for what is no layer: (…, N)."""
     bias_N = None if bias_N is None else bias_N.to(x.dtype)
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight_NC.to(x.dtype), bias_N, "none", [], "")
     return result
