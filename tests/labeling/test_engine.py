@@ -20,6 +20,7 @@ from labeling.toy import StrangerElsewhere, TellsThreads, ToyWorker, content, la
 from maskwright.errors import ConfigError, FileError, LabelingError, WeightsError
 from maskwright.io.files import atomic_path
 from maskwright.io.label_shards import read_masks
+from maskwright.labeling.engine import cores
 from maskwright.labeling.folder import LabelFolder
 from maskwright.labeling.ledger import Entry, Failure, Ledger, Totals
 from maskwright.labeling.plan import Shard, batched
@@ -110,12 +111,11 @@ def test_several_processes_give_the_same_bytes_in_whatever_order(tmp_path: Path)
 
 
 def test_several_processes_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cores = os.cpu_count() or 1
-    monkeypatch.setenv("OMP_NUM_THREADS", str(cores))  # what a process alone takes
+    monkeypatch.setenv("OMP_NUM_THREADS", str(cores()))  # what a process alone takes
     worker = TellsThreads(tmp_path / "out")
     with worker.folder.lock():
         outcomes = list(start(worker, make_photos(tmp_path / "photos", 3)).label(workers=2))
-    assert set(reasons(outcomes)) == {str(max(1, cores // 2))}
+    assert set(reasons(outcomes)) == {str(max(1, cores() // 2))}
 
 
 def test_a_process_that_dies_ends_the_run_and_costs_only_its_shard(tmp_path: Path) -> None:

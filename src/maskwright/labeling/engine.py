@@ -138,7 +138,7 @@ def _run_processes(
     context = get_context("spawn")
     # Nothing is ever sent through this pipe: its end, by `close` or by this process's own, ends the others.
     reader, life = context.Pipe(duplex=False)
-    threads = max(1, (os.cpu_count() or 1) // workers)
+    threads = max(1, cores() // workers)
     pool = ProcessPoolExecutor(workers, context, _begin, (worker, reader, threads))
     running: dict[Future[Entry], Shard] = {}
     try:
@@ -165,13 +165,17 @@ def _run_processes(
         reader.close()
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _begin(worker: Worker, life: Connection, threads: int) -> None:
     """Set up a process of the pool, with its share of the processor's cores."""
     global _worker
     import torch
 
-    # Threads that wait for each other take turns on a core: two processes of two on two cores need four times
-    # as long as one.
+    # Threads that wait for each other must not take turns on a core: that is far slower than one process.
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     # Ctrl-C goes to the whole group; the process that began it decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
