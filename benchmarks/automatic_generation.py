@@ -1,13 +1,14 @@
 """Automatic masks.
 
 A grid of clicks on one photo, from the image embedding to run lengths: our generator beside transformers'
-mask-generation pipeline and Meta's `SamAutomaticMaskGenerator`, with the same weights, clicks, thresholds and
-64 clicks a batch. The embedding is computed once and shared: on all sides the encoder gives it back, so it is
-in nobody's time; reading and resizing the photo is in everybody's. Weights are random. The thresholds are
-quantiles of the scores and stabilities at the grid: a third of the candidates pass the one, two thirds of
-these the other. Nothing is suppressed, so that hundreds of masks are packed and compared: our generator gains
-least so, and transformers' unpacks them all at the end, as it always does. Both peers suppress boxes by
-torchvision's `batched_nms`, or, where torchvision is missing, by a stand-in in NumPy.
+mask-generation pipeline and Meta's `SamAutomaticMaskGenerator`, with the same weights, clicks, thresholds
+and 64 clicks a batch. The embedding is computed once and shared: on all sides the encoder gives it back, so
+it is in nobody's time; reading and resizing the photo is in everybody's. Weights are random. The thresholds
+are quantiles of the scores and stabilities at 12 × 12 clicks: of those, a third of the candidates pass the
+one, two thirds of these the other. Nothing is suppressed, so that hundreds of masks are packed and
+compared: our generator gains least so, and transformers' unpacks them all at the end, as it always does.
+Both peers suppress boxes by torchvision's `batched_nms`, or, where torchvision is missing, by a stand-in in
+NumPy.
 
 Random weights magnify rounding. Measured once on 8 clicks, in parts of the largest logit, every side was off
 the same decoder in float64 by 2e-5 on average with nano shapes (at most 6e-3) and by 2e-4 with ViT-B's (at
@@ -18,7 +19,8 @@ with released masks, of which at most one pixel may differ, whose logit is withi
 
 "nano shapes" is SAM's architecture in nano's sizes (256 px, 128 channels, 4 heads); nano itself has no peer.
 "decoder" is the mask decoder alone: 64 clicks, all masks drawn, which automatic masks do not need.
-"memory" suppresses boxes as usual, and tells by how much a run in a process of its own raises its memory.
+"memory" suppresses boxes as usual, and tells by how much a run in a process of its own
+raises its memory; it is timed once.
 """
 
 from __future__ import annotations

@@ -134,8 +134,11 @@ def checked(curve: Curve, points: Sequence[dict[str, float]], power: float) -> l
         more, units = last["added"] - middle["added"], last["size"] - middle["size"]
         if more > SLACK + curve.growth * units:
             raise ValueError(f"{curve.name}: {units:g} more {curve.axis} take {more:.0f} MB more memory")
-        each = f", but for {curve.growth:g} MB each" if curve.growth else ""
-        held.append(f"memory does not grow with {curve.axis}{each}")
+        each = f" and {curve.growth:g} MB each" if curve.growth else ""
+        held.append(
+            f"from {middle['size']:g} to {last['size']:g} {curve.axis} memory grows by no more than "
+            f"{SLACK:g} MB{each}"
+        )
     return held
 
 

@@ -16,10 +16,11 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 Maskwright beside its peers, written by `make bench`. Every row is one run: the outputs are checked first,
-then all sides are timed in turns on the same inputs, at least five times each. "times" is the peer's median
-time divided by ours, in brackets the smallest and the largest of a round; above 1 we are faster. "limit" is
-the share of the machine's limit that we reach: the time that the work's matrix products, or the bytes it must
-move, take at the rate measured in the same process, over our time. A goal that is missed says so, and why.
+then all sides are timed in turns on the same inputs, at least five times each where nothing else is said.
+"times" is the peer's median time divided by ours, in brackets the smallest and the largest of a round;
+above 1 we are faster. "limit" is the share of the machine's limit that we reach: the time that the work's
+matrix products, or the bytes it must move, take at the rate measured in the same process, over our time. A
+goal that is missed says so; what is known of the cause stands below the table.
 
 Curves tell how time and memory of our own work grow with its size: each point is a process of its own.
 

@@ -31,10 +31,14 @@ HEADLINES = (
     (
         "automatic_generation",
         "automatic masks, nano shapes",
-        "automatic masks, 1024 clicks, from the embedding",
+        "automatic masks, nano's shapes, 1024 clicks, from the embedding",
     ),
     ("training", "SAM-HQ ViT-B, 512 px: a step on 2", "training step of HQ-SAM"),
-    ("training", "SAM-HQ ViT-B, 512 px: a step on a photo", "the same, photo seen before (embedding cache)"),
+    (
+        "training",
+        "SAM-HQ ViT-B, 512 px: a step on a photo",
+        "training step on one photo seen before (embedding cache)",
+    ),
     ("run_lengths", "pack 64 blobs, 1024 × 1024", "64 masks to run lengths"),
     ("boundary_iou", "32 mask(s), 1080p", "boundary IoU of 32 masks, 1080p"),
     ("watershed", "segments 1024 × 1024", "boundary map to segments, 1024 px"),
