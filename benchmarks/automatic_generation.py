@@ -168,4 +168,4 @@ def peak(shape: Shape, side: str, least: Thresholds, points: int) -> float:
     run(least, points)
     done.set()
     watcher.join()
-    return float(highest - before) / 2**20
+    return float(highest - before) / 1e6

@@ -70,8 +70,7 @@ class Shape:
 
 
 NANO = Shape("nano shapes", 256, 128, 4, 512)
-# A quarter of the clicks: time is in proportion to them, and 1024 would take the peers half an hour.
-VIT_B = Shape("ViT-B shapes", 1024, 256, 8, 2048, clicks=16)
+VIT_B = Shape("ViT-B shapes", 1024, 256, 8, 2048)
 TINY = Shape("tiny shapes", 64, 32, 2, 64, clicks=6)
 
 

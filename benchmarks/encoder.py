@@ -32,11 +32,6 @@ from maskwright.models.write_graphs import export_model
 GOALS = {"transformers": 2.0, "openvino": 1.0}
 # Largest error of the embedding, relative to its size, against transformers in float32.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
-NOTE = (
-    "Matrix products take nearly all of our time, so that little is left to win in float32. Transformers' "
-    "time differs by a third from process to process, with how the system hands it the fresh memory that it "
-    "asks for in every pass; ours asks for little."
-)
 TINY = {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3, "global_attn_indexes": [1]}
 
 
@@ -61,7 +56,6 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
                 goals=GOALS,
                 operations=operations(net.config.vision_config, batch),
                 arithmetic=str(kind).removeprefix("torch."),
-                note=NOTE if hq else "",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ then all sides are timed in turns on the same inputs, at least five times each w
 "times" is the peer's median time divided by ours, in brackets the smallest and the largest of a round;
 above 1 we are faster. "limit" is the share of the machine's limit that we reach: the time that the work's
 matrix products, or the bytes it must move, take at the rate measured in the same process, over our time. A
-goal that is missed says so; what is known of the cause stands below the table.
+goal that is missed says so, and below the table stand what it asks for, the machine's limit, the CPU time
+that the system took, mostly for fresh memory, and what else is known of the cause.
 
 Curves tell how time and memory of our own work grow with its size: each point is a process of its own.
 
@@ -38,8 +40,26 @@ def duration(seconds: float) -> str:
 def peer_words(peer: dict[str, Any]) -> str:
     """Ratio, spread, and the goal where it is missed."""
     low, high = peer["spread"]
-    missed = peer["goal"] is not None and peer["ratio"] < peer["goal"]
-    return f"{peer['ratio']:.2f} ({low:.2f}–{high:.2f})" + (f" **goal {peer['goal']:g}**" if missed else "")
+    goal = f" **goal {peer['goal']:g}**" if misses(peer) else ""
+    return f"{peer['ratio']:.2f} ({low:.2f}–{high:.2f}){goal}"
+
+
+def misses(peer: dict[str, Any]) -> bool:
+    """Whether there is a goal that is not reached."""
+    return bool(peer["goal"] is not None and peer["ratio"] < peer["goal"])
+
+
+def missed(row: dict[str, Any]) -> Iterator[str]:
+    """For each goal that a row misses: our time as it asks for it, the limit, and the system's share."""
+    for name, peer in row["peers"].items():
+        if not misses(peer):
+            continue
+        words = f"goal {peer['goal']:g} asks for {duration(row['seconds'][name] / peer['goal'])}"
+        words += f", the machine's limit is {duration(row['limit'])}" if row["limit"] else ""
+        if "system" in row:
+            sides = ", ".join(f"{side} {duration(row['system'][side])}" for side in (OURS, name))
+            words += f"; the system's CPU time is {sides}"
+        yield f"\n{row['name']}: {words}."
 
 
 def row_words(row: dict[str, Any]) -> str:
@@ -62,6 +82,7 @@ def table(record: dict[str, Any]) -> str:
             cells = [*first, name, duration(row["seconds"][name]), peer_words(peer), equal]
             lines.append("| " + " | ".join(cells) + " |")
             first, equal = ["", "", ""], ""
+    lines += [words for row in record["rows"] for words in missed(row)]
     lines += [f"\n{row['name']}: {row['note']}" for row in record["rows"] if row["note"]]
     return "\n".join([*lines, "", machine_words(record["machine"]), ""])
 

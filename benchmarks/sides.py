@@ -3,12 +3,14 @@
 A benchmark is a module with `comparisons(quick)`, which gives one `Comparison` at a time. All sides of one
 comparison run in one process, in turns, each round in another order; the outputs are checked before any
 clock runs. Seconds are of the clock, with the machine to itself; the ratio is of the medians, its spread the
-smallest and largest ratio of a round.
+smallest and largest ratio of a round. Beside them stand the CPU seconds that the system took, which is mostly
+the price of fresh memory.
 """
 
 from __future__ import annotations
 
 import gc
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -55,19 +57,22 @@ def measure(comparison: Comparison, limits: Limits) -> dict[str, Any]:
     equal = comparison.check(outputs)
     del outputs
     rounds = [one_round(comparison.sides, first) for first in range(comparison.rounds)]
-    seconds = {side: statistics.median(times[side] for times in rounds) for side in comparison.sides}
+    sides = list(comparison.sides)
+    seconds = {side: statistics.median(times[side][0] for times in rounds) for side in sides}
+    system = {side: statistics.median(times[side][1] for times in rounds) for side in sides}
     peers = {
         side: {
             "ratio": seconds[side] / seconds[OURS],
-            "spread": [pick(times[side] / times[OURS] for times in rounds) for pick in (min, max)],
+            "spread": [pick(times[side][0] / times[OURS][0] for times in rounds) for pick in (min, max)],
             "goal": comparison.goals.get(side),
         }
-        for side in comparison.sides
+        for side in sides
         if side != OURS
     }
     return {
         "name": comparison.name,
         "seconds": seconds,
+        "system": system,
         "peers": peers,
         "limit": limits.seconds(comparison.operations, comparison.moved, comparison.arithmetic),
         "equal": equal,
@@ -76,15 +81,15 @@ def measure(comparison: Comparison, limits: Limits) -> dict[str, Any]:
     }
 
 
-def one_round(sides: dict[str, Callable[[], Any]], first: int) -> dict[str, float]:
-    """Seconds of one run of each, beginning with another side each round."""
+def one_round(sides: dict[str, Callable[[], Any]], first: int) -> dict[str, tuple[float, float]]:
+    """Seconds of one run of each, and those of the system; another side begins each round."""
     names = list(sides)
     names = names[first % len(names) :] + names[: first % len(names)]
     times = {}
     for name in names:
         gc.collect()
-        start = time.perf_counter()
+        start, system = time.perf_counter(), os.times().system
         result = sides[name]()
-        times[name] = time.perf_counter() - start
+        times[name] = (time.perf_counter() - start, os.times().system - system)
         del result
     return times

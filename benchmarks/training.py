@@ -7,7 +7,8 @@ DataLoader (`benchmarks/plain_hqsam.py`); the losses of the first steps are comp
 cache, which wants a recipe without jitter, photos that were seen before are not encoded again; "without the
 cache" is our own training, too.
 
-Then the data. "the step" is the training step that takes the batch: above 1, preparing a batch in the
+Then the data. "the step" is the training step that takes the batch, for photos and human masks the cheapest
+of them, which finds its embeddings cached: above 1, preparing a batch in the
 training process itself, on one core, takes less time than using it, so that one worker is always ahead. A
 plain Dataset does the same work with Pillow and OpenCV, on the same photos and with the same crops.
 """
