@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from maskwright import runtime
 from maskwright.errors import InputError
 from maskwright.runtime import choose_device, choose_precision, in_chunks, is_out_of_memory, seed_everything
 
@@ -40,11 +41,39 @@ def test_precision_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen.value == "bf16"
     assert "bfloat16" in chosen.reason
     assert choose_precision("fp16", cuda).value == "fp16"
+    monkeypatch.setattr(runtime, "computes", lambda *_: True)
     assert choose_precision("bf16", CPU).value == "bf16"
+    monkeypatch.setattr(runtime, "computes", lambda *_: False)
+    emulated = choose_precision("bf16", CPU)
+    assert emulated.value == "fp32"
+    assert "emulation" in emulated.reason
     with pytest.raises(InputError, match="fp16 needs a CUDA GPU"):
         choose_precision("fp16", CPU)
     with pytest.raises(InputError, match="'fp8' is unknown"):
         choose_precision("fp8", CPU)
+
+
+def test_arithmetic_that_a_processor_would_emulate_becomes_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert runtime.computes(torch.float32, CPU)
+    assert runtime.computes(torch.float16, torch.device("cuda", 0))
+    assert runtime.choose_dtype(torch.float32, CPU) == torch.float32
+    monkeypatch.setattr(runtime, "computes", lambda *_: True)
+    assert runtime.choose_dtype(torch.bfloat16, CPU) == torch.bfloat16
+    monkeypatch.setattr(runtime, "computes", lambda *_: False)
+    with pytest.warns(UserWarning, match="computes bfloat16 only by slow emulation; float32 is used"):
+        assert runtime.choose_dtype(torch.bfloat16, CPU) == torch.float32
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_what_a_processor_is_said_to_compute_has_a_kernel(kind: torch.dtype) -> None:
+    """The kernel of linear layers refuses what it has not."""
+    weight = torch.ones(16, 16, dtype=kind)
+    try:
+        torch.ops.mkldnn._linear_pointwise(weight, weight, None, "none", [], "")
+        there = True
+    except RuntimeError:
+        there = False
+    assert runtime.computes(kind, CPU) == there
 
 
 def test_seeding_covers_all_states() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -13,6 +14,7 @@ import torch
 from maskwright.errors import InputError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Value = TypeVar("Value")
@@ -61,6 +63,8 @@ def choose_precision(name: str, device: torch.device) -> Choice[Precision]:
     `auto` takes bf16 only where the GPU computes it itself (compute capability 8.0 or newer):
     `torch.cuda.is_bf16_supported` also says yes to slow emulation, and fp16 overflows on some older cards.
 
+    bf16 on a processor that would emulate it becomes fp32.
+
     Raises:
         InputError: the name is unknown, or fp16 is asked for without a CUDA GPU.
     """
@@ -73,10 +77,46 @@ def choose_precision(name: str, device: torch.device) -> Choice[Precision]:
     if name == "fp32":
         return Choice("fp32", "asked for")
     if name == "bf16":
+        if not computes(torch.bfloat16, device):
+            return Choice("fp32", "this processor computes bfloat16, asked for, only by slow emulation")
         return Choice("bf16", "asked for")
     if name == "fp16":
         return Choice("fp16", "asked for")
     raise InputError(f"precision {name!r} is unknown: use auto, fp32, bf16 or fp16.")
+
+
+def parse_dtype(dtype: str | torch.dtype | None) -> torch.dtype:
+    """The arithmetic of prediction by its name; float32 by default.
+
+    Raises:
+        InputError: it is none of `DTYPES`.
+    """
+    if dtype is None:
+        return torch.float32
+    name = str(dtype).removeprefix("torch.")
+    if name not in DTYPES:
+        raise InputError(f"dtype {name!r} is not supported: use {', '.join(DTYPES)}.")
+    return DTYPES[name]
+
+
+def choose_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The arithmetic of prediction as asked for; but float32 for what a processor would only emulate.
+
+    That is exacter and many times faster; a warning says so.
+    """
+    if computes(dtype, device):
+        return dtype
+    name = str(dtype).removeprefix("torch.")
+    warnings.warn(f"this processor computes {name} only by slow emulation; float32 is used.", stacklevel=3)
+    return torch.float32
+
+
+def computes(kind: torch.dtype, device: torch.device) -> bool:
+    """Whether a processor has fast matrix products in a type; true for GPUs, whatever they emulate."""
+    if device.type != "cpu" or kind == torch.float32:
+        return True
+    told = {torch.bfloat16: "_is_mkldnn_bf16_supported", torch.float16: "_is_mkldnn_fp16_supported"}
+    return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, told[kind])())
 
 
 def seed_everything(seed: int) -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from maskwright.models import packed
 from maskwright.models.biased_exponential import exponential_bfloat16, exponential_float32
 from maskwright.models.packed import linear
 
@@ -35,6 +36,13 @@ def test_bfloat16_under_autocast(layer: nn.Linear) -> None:
         result = linear(layer, x)
         torch.testing.assert_close(result, layer(x), atol=0.02, rtol=0.02)
     assert result.dtype == torch.bfloat16
+
+
+def test_bfloat16_without_kernels(layer: nn.Linear, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "computes", lambda *_: False)
+    x = torch.randn(7, 24)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(linear(layer, x), layer(x))
 
 
 def test_no_bias() -> None:

@@ -17,6 +17,7 @@ from transformers.models.sam2 import Sam2Model
 from transformers.models.sam2_video import Sam2VideoConfig, Sam2VideoModel
 from transformers.models.sam_hq import SamHQModel
 
+from maskwright import runtime
 from maskwright.errors import InputError, OfflineError, WeightsError
 from maskwright.io.weights import write_safetensors
 from maskwright.models.base import MaskModel
@@ -211,3 +212,13 @@ def test_importing_the_package_loads_no_model_library() -> None:
     code = "import maskwright, sys; print([m for m in ('torch', 'transformers') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_arithmetic_is_chosen_for_the_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    save(Nano(NanoConfig(image_size=64, depth=1)), tmp_path / "n.safetensors")
+    assert load(tmp_path / "n.safetensors").dtype == torch.float32
+    monkeypatch.setattr(runtime, "computes", lambda *_: True)
+    assert load(tmp_path / "n.safetensors", dtype="bfloat16", device="cpu").dtype == torch.bfloat16
+    monkeypatch.setattr(runtime, "computes", lambda *_: False)
+    with pytest.warns(UserWarning, match="float32 is used"):
+        assert load(tmp_path / "n.safetensors", dtype="bfloat16", device="cpu").dtype == torch.float32

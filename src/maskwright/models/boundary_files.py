@@ -28,10 +28,10 @@ from maskwright.models.checkpoint import FORMAT, VERSION, Checkpoint, read_check
 from maskwright.models.hub import NAMED, NamedModel, locate
 from maskwright.models.nano import Nano, NanoConfig
 from maskwright.models.nano_boundary import NanoBoundary, NanoBoundaryConfig
-from maskwright.models.registry import arithmetic, check_state, count_parameters, one_line, title
+from maskwright.models.registry import check_state, count_parameters, one_line, title
 from maskwright.models.segformer import CLASSIFIER, SIZES, SegFormer
 from maskwright.models.sessions import Backend
-from maskwright.runtime import choose_device
+from maskwright.runtime import choose_device, choose_dtype, parse_dtype
 
 # At which the published models were trained, unless their names say otherwise.
 PUBLISHED_RESOLUTION = 1024
@@ -59,7 +59,7 @@ def load_boundary(
         name_or_path: a name (`maskwright models list`), file, folder, or hub id
             ("chendelong/DirectSAM-1800px-0424").
         device: auto, cpu, cuda, cuda:1 or mps.
-        dtype: arithmetic of the forward pass: float32 (default), bfloat16 or float16; weights stay float32.
+        dtype: arithmetic of the forward pass, as for `registry.load`.
         backend: what runs the network: torch; or onnx or openvino, as for `registry.load`.
         offline: never use the network.
 
@@ -72,7 +72,7 @@ def load_boundary(
         WeightsError: the file is refused; the message names it and says why.
         OfflineError: the model is not here and cannot be fetched.
     """
-    kind, called = arithmetic(dtype), title(name_or_path)
+    kind, called = parse_dtype(dtype), title(name_or_path)
 
     def made() -> tuple[BoundaryModel, int | None, bool]:
         checkpoint = read_boundary(name_or_path, offline=offline)
@@ -82,8 +82,9 @@ def load_boundary(
         graph, told = boundary_graph(name_or_path, called, made, backend=backend, device=device, dtype=kind)
         return BoundaryDetector(graph, called, resolution=told.resolution, keep_aspect=told.keep_aspect)
     model, resolution, keep = made()
-    model.to(choose_device(device).value)
-    return BoundaryDetector(model, called, resolution=resolution, keep_aspect=keep, dtype=kind)
+    place = choose_device(device).value
+    kind = choose_dtype(kind, place)
+    return BoundaryDetector(model.to(place), called, resolution=resolution, keep_aspect=keep, dtype=kind)
 
 
 def read_boundary(name_or_path: str | Path, *, offline: bool = False) -> Checkpoint:

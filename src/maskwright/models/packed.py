@@ -3,7 +3,8 @@
 `nn.Linear` hands its weight to the processor's library as it lies, and the library arranges it anew in every
 call. Here that is done once per weight, in the arithmetic that is asked for, and the activation is applied
 while the product is still in the cache. The kernels are oneDNN's, as torch's own compiler uses them; where
-they are not there, or gradients are wanted, the plain layer runs.
+they are not there, as those of bfloat16 on a processor without AVX-512, or gradients are wanted, the plain
+layer runs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from maskwright.runtime import computes
 
 KINDS = (torch.float32, torch.bfloat16)
 # Tokens whose hidden values are held at once: some megabytes, which the allocator keeps.
@@ -60,7 +63,9 @@ def for_prediction(x: Tensor) -> bool:
 
 def has_kernels(x: Tensor) -> bool:
     """Whether prediction of x runs on the kernels of this module and of `cpu_attention`."""
-    return for_prediction(x) and arithmetic(x) in KINDS and torch.backends.mkldnn.is_available()
+    kind = arithmetic(x)
+    there = kind in KINDS and torch.backends.mkldnn.is_available() and computes(kind, x.device)
+    return there and for_prediction(x)
 
 
 def arithmetic(x: Tensor) -> torch.dtype:

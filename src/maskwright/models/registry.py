@@ -38,9 +38,8 @@ from maskwright.models.segmenter import Segmenter
 from maskwright.models.sessions import Backend
 from maskwright.models.task_prompts import add_task_prompts
 from maskwright.models.uncertainty import AUTO, ENDING, UncertaintyHeads
-from maskwright.runtime import choose_device
+from maskwright.runtime import choose_device, choose_dtype, parse_dtype
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 FAMILIES = ("sam", "sam_hq", "sam2", "mobile_sam", "mobile_sam_hq", "nano")
 
 
@@ -65,6 +64,7 @@ def load(
         image_size: input side in pixels of a SAM 2 or MobileSAM file, where it is not the published 1024.
         device: auto, cpu, cuda, cuda:1 or mps.
         dtype: arithmetic of the forward pass: float32 (default), bfloat16 or float16; weights stay float32.
+            What a processor would only emulate, slowly, becomes float32, with a warning.
         heads: file of the model's uncertainty heads; "auto": the one beside the model, x.heads.safetensors
             for x.safetensors, if there is one; None or "none": none.
         backend: what runs the networks: torch; or onnx (ONNX Runtime) or openvino, on the CPU, for folders
@@ -82,14 +82,15 @@ def load(
     if named is not None and named.task != "prompts":
         # Before it is fetched for nothing.
         raise _without_prompts(str(name_or_path))
-    kind, called = arithmetic(dtype), title(name_or_path)
+    kind, called = parse_dtype(dtype), title(name_or_path)
 
     def made() -> MaskModel:
         told = {"base": base, "num_heads": num_heads, "image_size": image_size}
         return build(read(name_or_path, **told, offline=offline), str(name_or_path))  # type: ignore[arg-type]
 
     if backend == "torch":
-        model = made().to(choose_device(device).value)
+        place = choose_device(device).value
+        model, kind = made().to(place), choose_dtype(kind, place)
     else:
         refuse_settings(name_or_path, base=base, num_heads=num_heads, image_size=image_size)
         model = prompted(name_or_path, called, made, backend=backend, device=device, dtype=kind)
@@ -365,20 +366,6 @@ def check_state(expected: Mapping[str, Tensor], checkpoint: Checkpoint, source: 
     ]
     if kinds:
         raise WeightsError(f"{source}: types do not fit: {listing(kinds)}.")
-
-
-def arithmetic(dtype: str | torch.dtype | None) -> torch.dtype:
-    """The type of the forward pass by its name; float32 by default.
-
-    Raises:
-        InputError: it is none of `DTYPES`.
-    """
-    if dtype is None:
-        return torch.float32
-    name = str(dtype).removeprefix("torch.")
-    if name not in DTYPES:
-        raise InputError(f"dtype {name!r} is not supported: use {', '.join(DTYPES)}.")
-    return DTYPES[name]
 
 
 def title(name_or_path: str | Path) -> str:
