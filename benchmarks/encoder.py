@@ -28,6 +28,7 @@ from maskwright.models.exported import open_exported
 from maskwright.models.sam import SAM
 from maskwright.models.sam_hq import SAMHQ
 from maskwright.models.write_graphs import export_model
+from maskwright.runtime import computes
 
 GOALS = {"transformers": 2.0, "openvino": 1.0}
 # Largest error of the embedding, relative to its size, against transformers in float32.
@@ -36,13 +37,13 @@ TINY = {"hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3, "gl
 
 
 def comparisons(quick: bool) -> Iterator[Comparison]:
-    """SAM with one image and four, SAM-HQ with one; in both arithmetics."""
+    """SAM with one image and four, SAM-HQ with one; in float32, and bfloat16 where the processor has it."""
     for hq, batch in ((False, 1), (True, 1), (False, 4)):
         net = random_model(hq, quick)
         pixels = torch.randn(batch, 3, *2 * [net.config.vision_config.image_size])
         with torch.inference_mode():
             exact = net.vision_encoder(pixels)[0]
-        for kind in (torch.float32, torch.bfloat16):
+        for kind in filter(computed_here, (torch.float32, torch.bfloat16)):
             sides = {OURS: ours(net, pixels, kind), "transformers": theirs(net, pixels, kind)}
             if batch == 1:  # with four images it takes minutes
                 sides["segment-anything-hq" if hq else "segment-anything"] = metas(net, pixels, kind)
@@ -57,6 +58,11 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
                 operations=operations(net.config.vision_config, batch),
                 arithmetic=str(kind).removeprefix("torch."),
             )
+
+
+def computed_here(kind: torch.dtype) -> bool:
+    """Whether this processor has matrix products in a type; emulated, an image takes many minutes."""
+    return computes(kind, torch.device("cpu"))
 
 
 def random_model(hq: bool, quick: bool) -> SamModel | SamHQModel:

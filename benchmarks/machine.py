@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from maskwright.models.packed import plain_linear
+from maskwright.runtime import computes
 
 SIDE = 3072  # of the square matrices whose product is timed: long enough that starting it costs nothing
 COPIED = 2**28  # bytes, far beyond any cache
@@ -35,16 +36,20 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Limits:
-    """Rates of this machine: operations a second of a matrix product, and bytes a second moved by a copy."""
+    """Rates of this machine: operations a second of a matrix product, and bytes a second moved by a copy.
+
+    None: it computes no such products itself.
+    """
 
     float32: float
-    bfloat16: float
+    bfloat16: float | None
     bandwidth: float
 
     def seconds(self, operations: float, moved: float, arithmetic: str) -> float | None:
         """Least time for so much work: the longer of computing and moving; None if neither is known."""
-        least = max(operations / getattr(self, arithmetic), moved / self.bandwidth)
-        return least or None
+        rate = getattr(self, arithmetic)
+        assert rate or not operations, f"no rate of {arithmetic}"
+        return max(operations / rate if operations else 0.0, moved / self.bandwidth) or None
 
 
 def fastest(run: Callable[[], object], repeats: int = 5) -> float:
@@ -72,11 +77,14 @@ def matrix_rate(kind: torch.dtype, device: str) -> float:
 def measure_limits() -> Limits:
     """Time a large matrix product in both kinds of arithmetic, and a copy that no cache holds."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    kinds = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-    rates = {name: matrix_rate(kind, device) for name, kind in kinds.items()}
+    has_bfloat16 = computes(torch.bfloat16, torch.device(device))
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
-    return Limits(**rates, bandwidth=2 * COPIED / fastest(lambda: target.copy_(source)))
+    return Limits(
+        float32=matrix_rate(torch.float32, device),
+        bfloat16=matrix_rate(torch.bfloat16, device) if has_bfloat16 else None,
+        bandwidth=2 * COPIED / fastest(lambda: target.copy_(source)),
+    )
 
 
 def describe(limits: Limits) -> dict[str, Any]:
@@ -89,6 +97,7 @@ def describe(limits: Limits) -> dict[str, Any]:
             continue
     return {
         "processor": processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": found,

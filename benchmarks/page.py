@@ -122,10 +122,12 @@ def curve_section(record: dict[str, Any]) -> str:
 def machine_words(machine: dict[str, Any]) -> str:
     """The machine and the versions in a sentence."""
     limits = machine["limits"]
-    rates = f"{limits['float32'] / 1e9:.0f} (float32) and {limits['bfloat16'] / 1e9:.0f} (bfloat16) GFLOP/s"
+    kinds = [kind for kind in ("float32", "bfloat16") if limits[kind]]
+    rates = " and ".join(f"{limits[kind] / 1e9:.0f} ({kind})" for kind in kinds) + " GFLOP/s"
+    instructions = f", {machine['instructions']}" if "instructions" in machine else ""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
-        f"*{machine['processor']}, {machine['threads']} thread(s), {rates}, "
+        f"*{machine['processor']}{instructions}, {machine['threads']} thread(s), {rates}, "
         f"{limits['bandwidth'] / 1e9:.0f} GB/s; Python {machine['python']}, {versions}; {machine['date']}.*"
     )
 
