@@ -12,7 +12,7 @@ from transformers import SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionLayer
 from work import TensorBytes
 
-from maskwright.models import attention, cpu_attention
+from maskwright.models import attention, cpu_attention, packed
 from maskwright.models.attention import (
     FoldedAttention,
     add_attention,
@@ -52,15 +52,17 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     return float((actual - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("kernels", ["none", "torch's", "packed"])
 @pytest.mark.parametrize("grid", [(10, 10), (7, 12), (12, 7), (14, 4)])
 @pytest.mark.parametrize("window", [0, 4, 7])
 def test_equals_transformers(
-    window: int, grid: tuple[int, int], kernels: bool, monkeypatch: pytest.MonkeyPatch
+    window: int, grid: tuple[int, int], kernels: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On the kernels of prediction on a CPU and without them."""
-    if not kernels:
+    if kernels == "none":
         monkeypatch.setattr(attention, "has_kernels", lambda _: False)
+    for module in (packed, cpu_attention):
+        monkeypatch.setattr(module, "is_packing_quicker", lambda: kernels == "packed")
     monkeypatch.setattr(cpu_attention, "TILE_ELEMENTS", 500)  # several tiles even at this size
     layer = make_layer(window)
     x_BHWC = torch.randn(2, *grid, 80)
@@ -171,11 +173,15 @@ def test_work_in_threads_is_predicted_as_outside(threads: int) -> None:
 
 @pytest.mark.parametrize("heads", [1, 3])
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_product(kind: torch.dtype, heads: int) -> None:
+def test_product(kind: torch.dtype, heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = torch.randn(heads, 5, 8).to(kind), torch.randn(heads, 7, 8).to(kind)
     tolerance = 1e-2 if kind == torch.bfloat16 else 1e-5
-    found = cpu_attention.product(one, two)
-    torch.testing.assert_close(found, one @ two.transpose(1, 2), atol=tolerance, rtol=tolerance)
+    for packing in (False, True):
+        for module in (packed, cpu_attention):
+            monkeypatch.setattr(module, "is_packing_quicker", lambda packing=packing: packing)
+        for place in (None, one.new_empty(heads, 5, 7)):
+            found = cpu_attention.product(one, two, place)
+            torch.testing.assert_close(found, one @ two.transpose(1, 2), atol=tolerance, rtol=tolerance)
 
 
 @pytest.mark.parametrize("window", [0, 4])

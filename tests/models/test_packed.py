@@ -15,6 +15,12 @@ from maskwright.models.biased_exponential import exponential_bfloat16, exponenti
 from maskwright.models.packed import linear
 
 
+@pytest.fixture(autouse=True, params=[False, True])
+def packing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With packed weights and without, whatever is quicker here."""
+    monkeypatch.setattr(packed, "is_packing_quicker", lambda: request.param)
+
+
 @pytest.fixture
 def layer() -> nn.Linear:
     torch.manual_seed(0)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from maskwright.models.packed import plain_linear
+from maskwright.models.packed import is_packing_quicker, plain_linear
 
 # Logits at once: beyond a core's second cache, but shorter matrices are multiplied more slowly.
 TILE_ELEMENTS = 2**20
@@ -87,21 +87,26 @@ def cpu_attention(
     value_GDL = value_GLD.transpose(1, 2)
     out_GLD = torch.empty_like(query_GLD, memory_format=torch.contiguous_format)
     heads, tokens = query_GLD.shape[:2]
-    step = max(1, TILE_ELEMENTS // (heads * tokens))
+    step = min(tokens, max(1, TILE_ELEMENTS // (heads * tokens)))
+    # One place for the logits of all tiles: fresh memory costs as much as the products.
+    place = query_GLD.new_empty(heads * step * tokens)
     for top in range(0, tokens, step):
         tile = slice(top, top + step)
-        logits_GQL = product(query_GLD[:, tile] * (scale * LOG2_E), key_GLD)
+        queries_GQD = query_GLD[:, tile] * (scale * LOG2_E)
+        logits_GQL = place[: heads * queries_GQD.shape[1] * tokens].view(heads, -1, tokens)
+        logits_GQL = product(queries_GQD, key_GLD, logits_GQL)
         sums_GQ = exponentiate(logits_GQL, *(part[:, tile] for part in bias))
         found_GQD = product(logits_GQL, value_GDL)
         torch.div(found_GQD, sums_GQ[..., None].to(found_GQD.dtype), out=out_GLD[:, tile])
     return out_GLD.view(query.shape)
 
 
-def product(x_GQC: Tensor, rows_GNC: Tensor) -> Tensor:
-    """The product of x with rowsᵀ, (G, Q, N)."""
-    if x_GQC.dtype == torch.float32 and len(x_GQC) == 1:  # the kernels of linear layers are quicker
+def product(x_GQC: Tensor, rows_GNC: Tensor, place_GQN: Tensor | None = None) -> Tensor:
+    """The product of x with rowsᵀ, (G, Q, N), which may be put into a place that is given."""
+    # The kernels of linear layers are quicker than those of batches.
+    if x_GQC.dtype == torch.float32 and len(x_GQC) == 1 and is_packing_quicker():
         return plain_linear(x_GQC[0], rows_GNC[0])[None]
-    return torch.bmm(x_GQC, rows_GNC.transpose(1, 2))
+    return torch.bmm(x_GQC, rows_GNC.transpose(1, 2), out=place_GQN)
 
 
 def exponentiate(logits_GQL: Tensor, rows_GQH: Tensor, columns_GQW: Tensor) -> Tensor:

@@ -2,8 +2,8 @@
 
 `nn.Linear` hands its weight to the processor's library as it lies, and the library arranges it anew in every
 call. Here that is done once per weight, in the arithmetic that is asked for, and the activation is applied
-while the product is still in the cache. The kernels are oneDNN's, as torch's own compiler uses them; where
-they are not there, as those of bfloat16 on a processor without AVX-512, or gradients are wanted, the plain
+while the product is still in the cache. The kernels are oneDNN's, as torch's own compiler uses them. Where
+they are not there or not the quickest, as on a processor without AVX-512, or gradients are wanted, the plain
 layer runs.
 """
 
@@ -27,9 +27,11 @@ _packed: WeakKeyDictionary[nn.Linear, tuple[tuple[object, ...], Tensor, Tensor |
 
 def linear(layer: nn.Linear, x: Tensor, gelu: bool = False) -> Tensor:
     """`layer(x)`, or GELU of it, for x (…, C); under autocast in its arithmetic, as `nn.Linear`."""
-    if type(layer) is not nn.Linear or not has_kernels(x):
+    if type(layer) is not nn.Linear or not (has_kernels(x) and is_packing_quicker()):
         result: Tensor = layer(x)
-        return F.gelu(result) if gelu else result
+        if not gelu:
+            return result
+        return torch.ops.aten.gelu_(result) if for_prediction(x) else F.gelu(result)
     kind = arithmetic(x)
     weight, bias = _pack(layer, kind)
     activation, algorithm = ("gelu", "none") if gelu else ("none", "")
@@ -38,9 +40,11 @@ def linear(layer: nn.Linear, x: Tensor, gelu: bool = False) -> Tensor:
 
 
 def plain_linear(x: Tensor, weight_NC: Tensor, bias_N: Tensor | None = None) -> Tensor:
-    """Give x (…, C) times weightᵀ on the same kernels, where `has_kernels`; for what is no layer: (…, N)."""
-    bias_N = None if bias_N is None else bias_N.to(x.dtype)
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight_NC.to(x.dtype), bias_N, "none", [], "")
+    """Give x (…, C) times weightᵀ on the kernels that are quickest, for what is no layer: (…, N)."""
+    weight_NC, bias_N = weight_NC.to(x.dtype), None if bias_N is None else bias_N.to(x.dtype)
+    if not is_packing_quicker():
+        return F.linear(x, weight_NC, bias_N)
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight_NC, bias_N, "none", [], "")
     return result
 
 
@@ -64,8 +68,15 @@ def for_prediction(x: Tensor) -> bool:
 def has_kernels(x: Tensor) -> bool:
     """Whether prediction of x runs on the kernels of this module and of `cpu_attention`."""
     kind = arithmetic(x)
-    there = kind in KINDS and torch.backends.mkldnn.is_available() and computes(kind, x.device)
-    return there and for_prediction(x)
+    return for_prediction(x) and kind in KINDS and computes(kind, x.device)
+
+
+def is_packing_quicker() -> bool:
+    """Whether oneDNN's kernels are quicker than those that torch calls by itself, usually MKL's.
+
+    They are where they have AVX-512, as they must to compute bfloat16.
+    """
+    return computes(torch.bfloat16, torch.device("cpu"))
 
 
 def arithmetic(x: Tensor) -> torch.dtype:
