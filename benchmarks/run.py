@@ -1,11 +1,12 @@
 """Run the comparisons with peers and the curves, and write docs/benchmarks.md.
 
-    python benchmarks/run.py [NAME …] [--quick] [--list]
+    python benchmarks/run.py [NAME …] [--on MACHINE] [--quick] [--list]
 
 Each name is a benchmark, a module in this folder that has `comparisons` or `curves`; without one, all are
 run. Every benchmark runs in a process of its own and its figures are kept in
 docs/results/benchmarks/NAME.json, so that a run that was cut off is carried on with the names that are
-missing. `--quick` takes small inputs and two rounds, to see that all of it works, and writes nothing.
+missing. `--on MACHINE` keeps them beside those of other machines, in NAME.MACHINE.json. `--quick` takes small
+inputs and two rounds, to see that all of it works, and writes nothing.
 """
 
 from __future__ import annotations
@@ -37,17 +38,20 @@ def benchmarks() -> list[str]:
     return [path.stem for path in scripts if BENCHMARK.search(path.read_text(encoding="utf-8"))]
 
 
-def run(name: str, quick: bool) -> None:
+def run(name: str, machine: str | None, quick: bool) -> None:
     """Measure one benchmark in this process; figures are kept after every row, for a run may be cut off."""
     make_folder(FIGURES)
     module = importlib.import_module(name)
     limits = measure_limits()
     title, _, text = (module.__doc__ or "").partition("\n")
-    about = {"title": title.rstrip("."), "text": text.strip(), "machine": describe(limits)}
-    measured = curves_of(module, name, quick) if hasattr(module, "curves") else rows_of(module, limits, quick)
+    title = title.rstrip(".") + (f", {machine}" if machine else "")
+    about = {"title": title, "text": text.strip(), "machine": describe(limits)}
+    kept_as = f"{name}.{machine}" if machine else name
+    with_curves = hasattr(module, "curves")
+    measured = curves_of(module, name, kept_as, quick) if with_curves else rows_of(module, limits, quick)
     for figures in measured:
         if not quick:
-            write_json(FIGURES / f"{name}.json", about | figures)
+            write_json(FIGURES / f"{kept_as}.json", about | figures)
 
 
 def rows_of(module: ModuleType, limits: Limits, quick: bool) -> Iterator[dict[str, Any]]:
@@ -61,15 +65,15 @@ def rows_of(module: ModuleType, limits: Limits, quick: bool) -> Iterator[dict[st
         yield {"rows": measured}
 
 
-def curves_of(module: ModuleType, name: str, quick: bool) -> Iterator[dict[str, Any]]:
+def curves_of(module: ModuleType, name: str, kept_as: str, quick: bool) -> Iterator[dict[str, Any]]:
     """The curves of a benchmark, one more each time, and a picture of them."""
     measured = []
     for curve in module.curves():
         measured.append(measure_curve(name, curve, quick))
         print(curve_words(measured[-1]), flush=True)
         if not quick:
-            draw(measured, PICTURES / f"{name}.png")
-        yield {"curves": measured, "picture": f"{name}.png"}
+            draw(measured, PICTURES / f"{kept_as}.png")
+        yield {"curves": measured, "picture": f"{kept_as}.png"}
 
 
 def main() -> int:
@@ -79,6 +83,7 @@ def main() -> int:
     )
     known = benchmarks()
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("--on", metavar="MACHINE", help="keep the figures beside those of other machines")
     parser.add_argument("--quick", action="store_true", help="small inputs, two rounds, nothing written")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     given = parser.parse_args()
@@ -89,10 +94,10 @@ def main() -> int:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
     names = given.names or known
     if len(names) == 1:
-        run(names[0], given.quick)
+        run(names[0], given.on, given.quick)
         failed = []
     else:
-        options = ["--quick"] if given.quick else []
+        options = ["--quick"] * given.quick + (["--on", given.on] if given.on else [])
         command = [sys.executable, str(HERE / "run.py")]
         failed = [
             name for name in names if subprocess.run([*command, name, *options], check=False).returncode
