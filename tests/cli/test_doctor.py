@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from maskwright import runtime
 from maskwright.cli import doctor
 from maskwright.cli.doctor import Finding
 from maskwright.models import hub
@@ -48,6 +49,14 @@ def test_arithmetic_is_sound_here_and_a_broken_kernel_is_seen(monkeypatch: pytes
 
     monkeypatch.setattr(torch.nn.functional, "conv2d", overflowing)
     assert [finding.ok for finding in doctor.check_arithmetic(CPU)] == [True, False]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_arithmetic_that_is_emulated_is_told(monkeypatch: pytest.MonkeyPatch, own: bool) -> None:
+    monkeypatch.setattr(runtime, "computes", lambda kind, _: own or kind == torch.float32)
+    plain, half = doctor.check_arithmetic(CPU)
+    assert "emulated" not in plain.text
+    assert ("emulated on this processor" in half.text) is not own
 
 
 def test_old_and_missing_requirements_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,6 +141,8 @@ def check_arithmetic(device: torch.device) -> Iterator[Finding]:
     import torch
     from torch.nn.functional import conv2d, scaled_dot_product_attention
 
+    from maskwright.runtime import computes
+
     generator = torch.Generator().manual_seed(0)
     pixels, kernel = (torch.randn(1, 8, n, n, generator=generator) for n in (32, 3))
 
@@ -158,7 +160,10 @@ def check_arithmetic(device: torch.device) -> Iterator[Finding]:
             yield Finding(name, None, f"not on this device ({' '.join(str(problem).split())[:100]})")
             continue
         # A NaN is smaller than nothing, so it fails here too.
-        yield Finding(name, error < tolerance, f"relative error {error:.1e}, at most {tolerance:g} is sound")
+        text = f"relative error {error:.1e}, at most {tolerance:g} is sound"
+        if not computes(kind, device):
+            text += "; emulated on this processor, slowly, so that models take float32 instead"
+        yield Finding(name, error < tolerance, text)
 
 
 def check_folders() -> Iterator[Finding]:
