@@ -139,5 +139,6 @@ def section(record: dict[str, Any]) -> str:
 
 def write_page() -> None:
     """Write the page from all figures there are."""
-    records = [read_json(path) for path in sorted(FIGURES.glob("*.json"))]
+    paths = sorted(FIGURES.glob("*.json"), key=lambda path: path.stem)
+    records = [read_json(path) for path in paths]
     write_text(PAGE, "\n".join([INTRODUCTION, *map(section, records)]))

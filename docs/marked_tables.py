@@ -26,8 +26,9 @@ PUBLISHED = {
 }
 # Rows of docs/benchmarks.md that the README shows: benchmark, beginning of the row's name, what it is called.
 HEADLINES = (
-    ("encoder", "SAM, batch 1, float32", "image encoder, SAM ViT-B, float32"),
-    ("encoder", "SAM, batch 1, bfloat16", "image encoder, SAM ViT-B, bfloat16"),
+    ("encoder", "SAM-HQ, batch 1, float32", "image encoder, SAM-HQ ViT-B, float32"),
+    ("encoder", "SAM-HQ, batch 1, bfloat16", "image encoder, SAM-HQ ViT-B, bfloat16"),
+    ("encoder.avx2", "SAM, batch 1, float32", "image encoder, SAM ViT-B, processor with AVX2 only"),
     (
         "automatic_generation",
         "automatic masks, nano shapes",
