@@ -3,10 +3,12 @@
 The ViT-B of SAM and of SAM-HQ at 1024 px, from normalised pixels to the embedding, with the same random
 weights everywhere. Peers are transformers' own model, as it comes; Meta's code (segment-anything) and
 SAM-HQ's, cast for bfloat16 as they have none of their own; and OpenVINO, on transformers' model as its
-converter takes it. "ours on openvino" is what `--backend openvino` runs. Both are in processes of their own:
-in the same one, OpenVINO makes the system slower at giving memory to the others, transformers by a third.
-bfloat16 is autocast with us, as `load(..., dtype="bfloat16")` runs it, and cast weights with the peers. The
-limit counts all matrix products, those of attention too.
+converter takes it. "ours on openvino" is what `--backend openvino` runs. bfloat16 is autocast with us, as
+`load(..., dtype="bfloat16")` runs it, and cast weights with the peers. The limit counts all matrix products,
+those of attention too.
+
+OpenVINO has rows and processes of its own: while it is there, the system takes twice as long to give fresh
+memory, of which transformers and Meta's code ask for gigabytes in every pass.
 """
 
 from __future__ import annotations
@@ -46,20 +48,29 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
         with torch.inference_mode():
             exact = net.vision_encoder(pixels)[0]
         for kind in filter(computed_here, (torch.float32, torch.bfloat16)):
+            arithmetic = str(kind).removeprefix("torch.")
+            row = partial(
+                Comparison,
+                check=partial(equal, exact=exact, tolerance=TOLERANCE[kind]),
+                goals=GOALS,
+                operations=operations(net.config.vision_config, batch),
+                arithmetic=arithmetic,
+            )
+            name = f"{'SAM-HQ' if hq else 'SAM'}, batch {batch}, {arithmetic}"
             sides = {OURS: ours(net, pixels, kind), "transformers": theirs(net, pixels, kind)}
             if batch == 1:  # with four images it takes minutes
                 sides["segment-anything-hq" if hq else "segment-anything"] = metas(net, pixels, kind)
+            yield row(name, sides)
+            del sides
             if not hq:  # the same graph
-                sides["openvino"] = apart(openvino, net, pixels, kind)
-                sides["ours on openvino"] = apart(backend, net, pixels, kind)
-            yield Comparison(
-                name=f"{'SAM-HQ' if hq else 'SAM'}, batch {batch}, {str(kind).removeprefix('torch.')}",
-                sides=sides,
-                check=lambda outputs, exact=exact, kind=kind: equal(outputs, exact, TOLERANCE[kind]),  # type: ignore[misc]
-                goals=GOALS,
-                operations=operations(net.config.vision_config, batch),
-                arithmetic=str(kind).removeprefix("torch."),
-            )
+                yield row(
+                    f"{name}, beside OpenVINO",
+                    {
+                        OURS: ours(net, pixels, kind),
+                        "openvino": apart(openvino, net, pixels, kind),
+                        "ours on openvino": apart(backend, net, pixels, kind),
+                    },
+                )
 
 
 def computed_here(kind: torch.dtype) -> bool:
