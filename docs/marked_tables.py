@@ -29,6 +29,7 @@ HEADLINES = (
     ("encoder", "SAM-HQ, batch 1, float32", "image encoder, SAM-HQ ViT-B, float32"),
     ("encoder", "SAM-HQ, batch 1, bfloat16", "image encoder, SAM-HQ ViT-B, bfloat16"),
     ("encoder.avx2", "SAM, batch 1, float32", "image encoder, SAM ViT-B, processor with AVX2 only"),
+    ("encoder.avx2", "SAM, batch 1, float32, beside", "the same, beside OpenVINO"),
     (
         "automatic_generation",
         "automatic masks, nano shapes",
