@@ -60,7 +60,9 @@ def test_arithmetic_that_a_processor_would_emulate_becomes_float32(monkeypatch: 
     monkeypatch.setattr(runtime, "computes", lambda *_: True)
     assert runtime.choose_dtype(torch.bfloat16, CPU) == torch.bfloat16
     monkeypatch.setattr(runtime, "computes", lambda *_: False)
-    with pytest.warns(UserWarning, match="computes bfloat16 only by slow emulation; float32 is used"):
+    with pytest.warns(
+        runtime.EmulatedArithmeticWarning, match="computes bfloat16 only by slow emulation; float32 is used"
+    ):
         assert runtime.choose_dtype(torch.bfloat16, CPU) == torch.float32
 
 

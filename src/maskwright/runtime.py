@@ -28,6 +28,10 @@ class Choice(Generic[Value]):
     reason: str
 
 
+class EmulatedArithmeticWarning(UserWarning):
+    """The processor would only emulate the arithmetic that is asked for; the message says what is used."""
+
+
 def choose_device(name: str = "auto") -> Choice[torch.device]:
     """Choose the device: the one that is named, else CUDA, else Apple's GPU, else the CPU.
 
@@ -107,7 +111,8 @@ def choose_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     if computes(dtype, device):
         return dtype
     name = str(dtype).removeprefix("torch.")
-    warnings.warn(f"this processor computes {name} only by slow emulation; float32 is used.", stacklevel=3)
+    message = f"this processor computes {name} only by slow emulation; float32 is used."
+    warnings.warn(message, EmulatedArithmeticWarning, stacklevel=3)
     return torch.float32
 
 

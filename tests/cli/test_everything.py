@@ -11,6 +11,7 @@ import pytest
 from PIL import Image as PILImages
 from tiny import photo, save_tiny_boundary, save_tiny_model
 
+from maskwright import runtime
 from maskwright.cli.main import main
 from maskwright.export.labels import read_labels
 from maskwright.io.masks import read_label_map
@@ -130,6 +131,16 @@ def test_a_bad_image_is_named_and_the_others_are_cut(
     assert everything(photos, "--model", model, "--out", tmp_path / "out") == 1
     assert "broken.png" in capsys.readouterr().err
     assert len(read_labels(tmp_path / "out" / "coco.json")) == 2
+
+
+def test_a_processor_that_would_emulate_bfloat16_says_so(
+    photos: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "computes", lambda *_: False)
+    told = tmp_path / "out.json"
+    options = ("--device", "cpu", "--half", "--out", tmp_path / "out", "--json", told)
+    assert everything(photos, "--model", model, *options) == 0
+    assert "computes bfloat16 only by slow emulation" in " ".join(read(told)["warnings"])
 
 
 @pytest.mark.parametrize(

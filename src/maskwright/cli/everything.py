@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
 
 def everything(options: Everything, session: Session) -> None:
     """Cut what is not finished yet, then write the labels of all that is."""
-    from maskwright.cli.lossy import told_losses
+    from maskwright.cli.library_warnings import told_warnings
     from maskwright.cli.segment_run import work_off
     from maskwright.io.files import make_folder
     from maskwright.io.inputs import collect_images
@@ -92,11 +92,12 @@ def everything(options: Everything, session: Session) -> None:
     images = collect_images(options.images)
     make_folder(options.out)
     seed_everything(options.seed)
-    finder = _finder(options)
+    with told_warnings(session):
+        finder = _finder(options)
     work = EverythingRun(options.out, finder, overwrite=options.overwrite, pictures=options.pictures == "yes")
     pending = work.pending(images)
     work_off(work, pending, "cutting", session)
-    with told_losses(session):
+    with told_warnings(session):
         places = work.write_labels(options.format or ("coco",))
     done = work.records(images)
     session.result |= {

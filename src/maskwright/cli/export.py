@@ -102,7 +102,7 @@ def checkpoint(options: Checkpoint, session: Session) -> None:
 
 def labels(options: Labels, session: Session) -> None:
     """Read the labels and write them."""
-    from maskwright.cli.lossy import told_losses
+    from maskwright.cli.library_warnings import told_warnings
     from maskwright.export.labels import read_labels, write_labels
 
     source = options.source / "coco.json" if options.source.is_dir() else options.source
@@ -111,7 +111,7 @@ def labels(options: Labels, session: Session) -> None:
             f"{options.source} holds no coco.json: give a folder that `maskwright segment` wrote, or a COCO "
             "JSON file."
         )
-    with told_losses(session):
+    with told_warnings(session):
         read = read_labels(source)
         write_labels(read, options.out, options.to)
     masks = sum(len(label.masks) for label in read)

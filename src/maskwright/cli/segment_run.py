@@ -34,12 +34,12 @@ def carry_out(
     Returns:
         The records of the images that are finished.
     """
-    from maskwright.cli.lossy import told_losses
+    from maskwright.cli.library_warnings import told_warnings
 
     pending = work.pending(images)
     work_off(work, pending, title, session)
     then()
-    with told_losses(session):
+    with told_warnings(session):
         places = work.write_labels(formats or ("coco",))
     done = work.records(images)
     session.result |= {
