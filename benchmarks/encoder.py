@@ -7,8 +7,8 @@ converter takes it. "ours on openvino" is what `--backend openvino` runs. bfloat
 `load(..., dtype="bfloat16")` runs it, and cast weights with the peers. The limit counts all matrix products,
 those of attention too.
 
-OpenVINO has rows and processes of its own: while it is there, the system takes twice as long to give fresh
-memory, of which transformers and Meta's code ask for gigabytes in every pass.
+OpenVINO has rows and processes of its own: beside it, the system of the machine with AVX2 took up to twice as
+long to give fresh memory, of which transformers and Meta's code ask for gigabytes in every pass.
 """
 
 from __future__ import annotations
@@ -61,7 +61,6 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
             if batch == 1:  # with four images it takes minutes
                 sides["segment-anything-hq" if hq else "segment-anything"] = metas(net, pixels, kind)
             yield row(name, sides)
-            del sides
             if not hq:  # the same graph
                 yield row(
                     f"{name}, beside OpenVINO",

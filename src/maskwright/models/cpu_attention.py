@@ -88,7 +88,7 @@ def cpu_attention(
     out_GLD = torch.empty_like(query_GLD, memory_format=torch.contiguous_format)
     heads, tokens = query_GLD.shape[:2]
     step = min(tokens, max(1, TILE_ELEMENTS // (heads * tokens)))
-    # One place for the logits of all tiles: fresh memory costs as much as the products.
+    # One place for the logits of all tiles: fresh memory for each costs time.
     place = query_GLD.new_empty(heads * step * tokens)
     for top in range(0, tokens, step):
         tile = slice(top, top + step)
