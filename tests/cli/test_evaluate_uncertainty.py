@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from methods.squares import make_squares
 from tiny import save_tiny_model
 
 from maskwright.cli.evaluate import main
-from maskwright.methods.uncertainty.evaluate import evaluate_uncertainty
 from maskwright.models.registry import load, save
 from maskwright.models.uncertainty import HeadsConfig, UncertaintyHeads
 
@@ -42,15 +40,10 @@ def data(tmp_path: Path) -> str:
     return f"labels:{make_squares(tmp_path / 'set', 48, lowest=20, smallest=10, count=4)}"
 
 
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = partial(evaluate_uncertainty, resamples=5)
-    monkeypatch.setattr("maskwright.methods.uncertainty.evaluate.evaluate_uncertainty", whole)
-
-
 def evaluate(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
     target = tmp_path / "result.json"
-    code = main(["uncertainty", *arguments, "--json", str(target), "--device", "cpu", "--quiet"])
+    fixed = ("--resamples", "5", "--device", "cpu", "--quiet")
+    code = main(["uncertainty", *arguments, "--json", str(target), *fixed])
     return code, json.loads(target.read_text())
 
 
