@@ -14,7 +14,7 @@ from maskwright.models.segmenter import Segmenter
 
 
 def random_net() -> SamModel:
-    """ViT-B's sizes, with weights that keep the signal alive; transformers' own initial encoder is nearly zero.
+    """ViT-B's sizes with weights that keep the signal alive; transformers' own encoder starts nearly at zero.
 
     Four layers, one of them without windows: further ones only repeat these.
     """
