@@ -332,3 +332,25 @@ class TestModes:
             )
         for one, other in zip(parallel, serial, strict=True):
             assert_same(one, other, 1e-6)
+
+
+def test_memory_that_runs_out_for_the_answers_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for all answers is made at the first ones: where it fails, nothing of it may be left."""
+    segmenter = Segmenter(tiny(SAM))
+    boxes = [[5, 6, 40, 35], [1, 2, 30, 20], [8, 8, 50, 40]]
+    embedding = segmenter.embed(np.zeros((45, 60, 3), np.uint8))
+    expected = segmenter(embedding, boxes=boxes)
+    whole, calls = torch.Tensor.new_empty, []
+
+    def failing(tensor: torch.Tensor, *size: int, **how: Any) -> torch.Tensor:
+        if size[:1] == (len(boxes),):
+            calls.append(size)
+            if len(calls) == 2:
+                raise MemoryError
+        made: torch.Tensor = whole(tensor, *size, **how)
+        return made
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", failing)
+    found = segmenter(embedding, boxes=boxes)
+    assert len(calls) > 2
+    assert_same(found, expected)

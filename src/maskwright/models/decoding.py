@@ -76,11 +76,13 @@ def answer_all(
         worth, parts = _answer(model, features, embedding.geometry, group, asked, keep, rows)
         if parts:
             # To its place at once, so that memory holds what is kept and one chunk.
-            numbers.append(index[rows[0] + worth])
+            number = index[rows[0] + worth]
             if not wholes:
-                wholes.extend(part.new_empty(len(prompts), *part.shape[1:]) for part in parts)
+                # All or none of them: where memory runs out, this is done again.
+                wholes.extend([part.new_empty(len(prompts), *part.shape[1:]) for part in parts])
             for whole, part in zip(wholes, parts, strict=True):
-                whole[numbers[-1]] = part
+                whole[number] = part
+            numbers.append(number)
         return [None] * len(rows)
 
     for index, group in prompts.groups():
