@@ -171,6 +171,21 @@ def test_work_in_threads_is_predicted_as_outside(threads: int) -> None:
     assert found == [(item, torch.bfloat16, False, True) for item in range(5)]
 
 
+def test_threads_begun_meanwhile_compute_with_all_cores() -> None:
+    """Those that work alone keep it to themselves: another request of a server may begin at any moment."""
+
+    def run(_: int) -> tuple[int, int]:
+        with ThreadPoolExecutor(1) as another:
+            return torch.get_num_threads(), another.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert cpu_attention.in_threads(run, range(6)) == [(1, 3)] * 6
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("heads", [1, 3])
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_product(kind: torch.dtype, heads: int, monkeypatch: pytest.MonkeyPatch) -> None:

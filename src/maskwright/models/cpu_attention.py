@@ -11,8 +11,11 @@ tile.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from threading import Barrier
 from typing import TypeVar
 
 import torch
@@ -46,11 +49,28 @@ def in_threads(run: Callable[[Item], Result], items: Iterable[Item]) -> list[Res
         with torch.inference_mode(inference), torch.no_grad(), torch.autocast("cpu", kind, enabled=autocast):
             return run(item)
 
-    try:
-        with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
-            return list(pool.map(predict, items))
-    finally:
-        torch.set_num_threads(threads)  # threads that are started later take the number that was set last
+    return list(_pool(threads, os.getpid()).map(predict, items))
+
+
+@lru_cache(maxsize=8)
+def _pool(threads: int, _process: int) -> ThreadPoolExecutor:
+    """So many threads, kept, each of which computes alone; of this process, as a fork takes none along.
+
+    They all start here, because torch's number of threads is every later thread's, too, until it is set back.
+    """
+    started = Barrier(threads + 1)
+
+    def begin() -> None:
+        torch.get_num_threads()  # a thread takes the common number when it first asks, and keeps the next
+        torch.set_num_threads(1)
+        started.wait()
+
+    pool = ThreadPoolExecutor(threads, "maskwright")
+    for _ in range(threads):
+        pool.submit(begin)
+    started.wait()
+    torch.set_num_threads(threads)
+    return pool
 
 
 def relative_logits(query: Tensor, table_h: Tensor, table_w: Tensor) -> tuple[Tensor, Tensor]:
