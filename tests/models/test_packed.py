@@ -73,6 +73,8 @@ def test_changed_weight_is_noticed(layer: nn.Linear) -> None:
         layer.load_state_dict(nn.Linear(24, 40).state_dict())
         torch.testing.assert_close(linear(layer, x), layer(x))
         assert not torch.equal(before, linear(layer, x))
+        layer.weight.data.copy_(layer.weight * 3)  # which torch does not count as a change
+        torch.testing.assert_close(linear(layer, x), layer(x))
 
 
 def test_copies_and_state_dicts_know_nothing_of_it(layer: nn.Linear) -> None:

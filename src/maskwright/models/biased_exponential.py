@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from maskwright.compiled import compiled
 from maskwright.types import FloatArray
 
+LEAST = np.finfo(np.float32).min  # nothing may be infinite, as the compiler is told so
 LOWEST = np.float32(-126.0)  # below the smallest normal power of two softmax gives nothing
 # 2^x on [0, 1] by least squares of the relative error, which is at most 8e-8.
 C0, C1, C2, C3, C4, C5 = (
@@ -59,7 +60,7 @@ def exponential_row(
 ) -> np.float32:
     """One query: the exponentials replace the logits; gives their sum. `top_W` is room to work in."""
     width = len(columns_W)
-    top_W[:] = np.float32(-np.inf)
+    top_W[:] = LEAST
     for y in range(len(rows_H)):
         for x in range(width):
             logit = logits_L[y * width + x] + rows_H[y] + columns_W[x]

@@ -1,7 +1,9 @@
 """Where a model's memory goes: weights, tensors made in a pass, and what training adds, by module and layer.
 
 Every tensor that an operation makes is seen as it is made and as it is freed, so the figures are those of the
-pass that ran, on the device it ran on. What a kernel takes for itself, and gives back, is not seen.
+pass that ran, on the device it ran on. What a kernel takes for itself, and gives back, is not seen, nor are
+the copies of an encoder's weights that prediction keeps on a processor with AVX-512 (`models.packed`): with
+them, these weights count twice.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from maskwright.runtime import computes
 KINDS = (torch.float32, torch.bfloat16)
 # Tokens whose hidden values are held at once: some megabytes, which the allocator keeps.
 ROWS = 1024
+SAMPLED = 16  # numbers of a weight that are looked at
 # A layer's weight as the kernels want it, and what it was made of, so that a changed weight is noticed.
 _packed: WeakKeyDictionary[nn.Linear, tuple[tuple[object, ...], Tensor, Tensor | None]] = WeakKeyDictionary()
 
@@ -104,8 +105,9 @@ def _pack(layer: nn.Linear, kind: torch.dtype) -> tuple[Tensor, Tensor | None]:
     return found[1:]
 
 
-def _state(tensor: Tensor | None) -> tuple[int, int]:
-    """Where a tensor lies and how often it was changed, as far as torch counts that."""
+def _state(tensor: Tensor | None) -> tuple[object, ...]:
+    """Where a tensor lies, how often it was changed, and some numbers: torch counts no change of `.data`."""
     if tensor is None:
-        return 0, 0
-    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version
+        return ()
+    some = tensor.detach().flatten()[:: max(1, tensor.numel() // SAMPLED)].tolist()
+    return tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version, *some
