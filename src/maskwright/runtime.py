@@ -124,6 +124,17 @@ def computes(kind: torch.dtype, device: torch.device) -> bool:
     return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, told[kind])())
 
 
+def name_arithmetic(backend: str, dtype: torch.dtype) -> str:
+    """What computes, and in what if not in float32: "torch bfloat16", "onnx int8"."""
+    return backend if dtype == torch.float32 else f"{backend} {str(dtype).removeprefix('torch.')}"
+
+
+def arithmetic_record(backend: str, dtype: torch.dtype) -> dict[str, str]:
+    """For the record of a run, how it computes: {"arithmetic": "onnx int8"}; {} for torch in float32."""
+    name = name_arithmetic(backend, dtype)
+    return {} if name == "torch" else {"arithmetic": name}
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python's, NumPy's and torch's global random states (all devices)."""
     random.seed(seed)

@@ -194,6 +194,7 @@ class BoundaryWorker(ContourFiles):
             "relative_paths": self.relative,
             "files": self.kind,
             "shard_images": shard_images,
+            **self.detector.arithmetic,
         }
 
     def label(self, image: PlannedImage) -> list[ContourRecord]:

@@ -129,6 +129,7 @@ class MaskWorker:
             "settings": settings,
             "files": self.kind,
             "shard_images": shard_images,
+            **self.segmenter.arithmetic,
             **heads,
         }
 

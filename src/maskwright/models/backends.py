@@ -20,13 +20,19 @@ from maskwright.errors import FileError, InputError
 from maskwright.io.files import make_folder, reason, shown
 from maskwright.models.base import MaskModel
 from maskwright.models.boundary import BoundaryModel
-from maskwright.models.hub import models_folder
+from maskwright.models.digests import whole_digest
+from maskwright.models.hub import NAMED, models_folder
 from maskwright.models.sessions import Backend, check_backend, is_exported
 
 if TYPE_CHECKING:
     from maskwright.models.exported import BoundaryDescription, ExportedBoundary, ExportedModel
 
 EXPORTED = "exported"
+
+
+def holds_graphs(name_or_path: str | Path) -> bool:
+    """Whether this is a folder that `maskwright export` wrote; a known name is not, whatever lies here."""
+    return str(name_or_path) not in NAMED and is_exported(name_or_path)
 
 
 def refuse_exported(name_or_path: str | Path) -> None:
@@ -36,7 +42,7 @@ def refuse_exported(name_or_path: str | Path) -> None:
         InputError: with what to do.
     """
     path = Path(name_or_path).expanduser()
-    if is_exported(path):
+    if holds_graphs(name_or_path):
         raise InputError(
             f"{shown(path)} holds an exported model, which has no weights: load it with backend 'onnx' or "
             "'openvino' (--backend), or give the model it was made of."
@@ -55,7 +61,7 @@ def refuse_settings(name_or_path: str | Path, **settings: object) -> None:
         InputError: naming them.
     """
     given = [name for name, value in settings.items() if value is not None]
-    if given and is_exported(name_or_path):
+    if given and holds_graphs(name_or_path):
         raise InputError(
             f"{shown(name_or_path)} holds an exported model, in which {', '.join(given)} cannot be chosen: "
             "leave it out, or export the model with it."
@@ -88,7 +94,7 @@ def prompted(
     from maskwright.models.exported import open_exported
 
     check_backend(backend, device, dtype)
-    if is_exported(name_or_path):
+    if holds_graphs(name_or_path):
         return open_exported(Path(name_or_path).expanduser(), backend, dtype)
     from maskwright.models.write_graphs import export_model
 
@@ -110,7 +116,7 @@ def boundary(
     from maskwright.models.exported import open_exported_boundary
 
     check_backend(backend, device, dtype)
-    if is_exported(name_or_path):
+    if holds_graphs(name_or_path):
         return open_exported_boundary(Path(name_or_path).expanduser(), backend, dtype)
     from maskwright.models.write_graphs import export_boundary
 
@@ -129,7 +135,7 @@ def _kept(
     """The folder of a model's graphs, which are written if they are not there; nobody finds half of them."""
     from maskwright.models.exported import VERSION
 
-    known = [VERSION, model.digest(), model.config_dict(), trained]
+    known = [VERSION, whole_digest(model), model.config_dict(), trained]
     key = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:12]
     folder = models_folder() / EXPORTED / f"{title}-{key}"
     if not is_exported(folder):

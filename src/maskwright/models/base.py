@@ -158,6 +158,7 @@ class MaskModel(nn.Module, ABC):
         pixel_mean, pixel_std: RGB normalisation on the 0…255 scale.
         first_mask_token: place among the output tokens of the first that makes a mask; all later ones do.
         task_prompts: see `models.task_prompts.add_task_prompts`.
+        backend: what runs it, torch or another runtime in some precision.
     """
 
     family: ClassVar[str]
@@ -168,6 +169,7 @@ class MaskModel(nn.Module, ABC):
     pixel_mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     first_mask_token: ClassVar[int] = 1
+    backend: str = "torch"
 
     def __init__(self) -> None:
         super().__init__()

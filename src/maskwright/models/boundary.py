@@ -40,6 +40,7 @@ class BoundaryModel(nn.Module, ABC):
             convolutional model, roughly for one with attention. Tiles overlap by as much.
         largest: longest side in pixels to which larger photos are brought where no resolution is asked for
             and the model has none of its own; None: they stay as they are.
+        backend: what runs it, torch or another runtime in some precision.
     """
 
     family: ClassVar[str]
@@ -48,6 +49,7 @@ class BoundaryModel(nn.Module, ABC):
     cell: int
     reach: int
     largest: int | None = None
+    backend: str = "torch"
 
     @abstractmethod
     def forward(self, pixels_B3HW: Tensor) -> Tensor:

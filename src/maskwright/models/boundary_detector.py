@@ -26,7 +26,8 @@ from maskwright.errors import InputError
 from maskwright.models.boundary import BoundaryModel, normalise
 from maskwright.models.boundary_tiles import run_tiles
 from maskwright.models.preprocess import ImageLike, to_image
-from maskwright.runtime import free_cache, in_chunks, is_out_of_memory
+from maskwright.models.sessions import check_device
+from maskwright.runtime import arithmetic_record, free_cache, in_chunks, is_out_of_memory
 from maskwright.types import ByteArray, FloatArray, Image
 
 Resolution = int | Literal["native"]
@@ -86,8 +87,18 @@ class BoundaryDetector:
         """Where the model is."""
         return self.model.device
 
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """How it computes, for records of runs; empty for torch in float32."""
+        return arithmetic_record(self.model.backend, self.dtype)
+
     def to(self, device: str | torch.device) -> Self:
-        """Move the model."""
+        """Move the model.
+
+        Raises:
+            InputError: an exported model, which computes on the CPU.
+        """
+        check_device(self.model.backend, device)
         self.model.to(device)
         return self
 

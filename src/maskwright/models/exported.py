@@ -25,6 +25,7 @@ from maskwright.models.graphs import PIXELS, PROMPTS, decoded_of, map_names, pro
 from maskwright.models.nano import refined
 from maskwright.models.sam2 import with_fallback
 from maskwright.models.sessions import DESCRIPTION, Backend, Graph, open_graph
+from maskwright.runtime import name_arithmetic
 from maskwright.types import Resize
 
 ENCODER, DECODER, BOUNDARY = "encoder", "decoder", "boundary"
@@ -119,6 +120,7 @@ def open_exported(folder: Path, backend: Backend, dtype: torch.dtype) -> Exporte
     base = {"nano": ExportedNano, "sam2": ExportedSAM2}.get(told.family, ExportedModel)
     facts = {"family": told.family, "has_hq": told.has_hq, "first_mask_token": told.first_mask_token}
     made: ExportedModel = type(base.__name__, (base,), facts)(told, encoder, decoder)
+    made.backend = _runs(backend, told, dtype)
     return made
 
 
@@ -129,8 +131,16 @@ def open_exported_boundary(
     told = read_description(folder)
     if not isinstance(told, BoundaryDescription):
         raise InputError(f"{shown(folder)} holds a model for prompts; a boundary model is needed here.")
-    made = type(ExportedBoundary.__name__, (ExportedBoundary,), {"family": told.family})
-    return made(told, _open(folder, BOUNDARY, told, backend, dtype, {PIXELS: (None, 3, None, None)})), told
+    kind = type(ExportedBoundary.__name__, (ExportedBoundary,), {"family": told.family})
+    made = kind(told, _open(folder, BOUNDARY, told, backend, dtype, {PIXELS: (None, 3, None, None)}))
+    made.backend = _runs(backend, told, dtype)
+    return made, told
+
+
+def _runs(backend: Backend, told: Described, dtype: torch.dtype) -> str:
+    """Runtime and precision in a few words."""
+    stored = "" if told.precision == "float32" else f" {told.precision}"
+    return name_arithmetic(f"{backend}{stored}", dtype)
 
 
 def _open(

@@ -25,7 +25,9 @@ from maskwright.models.guidance import Guidance
 from maskwright.models.preprocess import ImageLike, preprocess, to_image
 from maskwright.models.prompts import check_per_image, make_prompts
 from maskwright.models.selection import select
+from maskwright.models.sessions import check_device
 from maskwright.models.uncertainty import UncertaintyHeads
+from maskwright.runtime import arithmetic_record
 from maskwright.types import Embedding, Geometry, HQMode, Image, Masks, Prompts
 
 # Images encoded at once; more brings nothing on a CPU and little on a GPU at 1024 px.
@@ -85,12 +87,22 @@ class Segmenter:
         return self.model.device
 
     @property
+    def arithmetic(self) -> dict[str, str]:
+        """How it computes, for records of runs; empty for torch in float32."""
+        return arithmetic_record(self.model.backend, self.dtype)
+
+    @property
     def at_once(self) -> int:
         """Prompts that are decoded at once."""
         return self.chunk or usual_chunk(self.model)
 
     def to(self, device: str | torch.device) -> Self:
-        """Move the model."""
+        """Move the model.
+
+        Raises:
+            InputError: an exported model, which computes on the CPU.
+        """
+        check_device(self.model.backend, device)
         self.model.to(device)
         if self.heads is not None:
             self.heads.to(device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -66,16 +67,25 @@ def check_backend(backend: Backend, device: str, dtype: torch.dtype) -> None:
     """
     if backend not in BACKENDS:
         raise InputError(f"backend {backend!r} is unknown: use {', '.join(BACKENDS)}.")
-    if device not in ("auto", "cpu"):
-        raise InputError(
-            f"the {backend} backend computes on the CPU, not on {device!r}: use backend 'torch'."
-        )
+    check_device(backend, device)
     if backend == "onnx" and dtype != torch.float32:
         raise InputError(
             f"the onnx backend computes in float32, not in {dtype}: leave dtype out. For a smaller model, "
             "write one with `maskwright export onnx --precision float16` or `int8`."
         )
     needs_runtime(backend)
+
+
+def check_device(backend: str, device: str | torch.device) -> None:
+    """Refuse a device on which a runtime does not compute.
+
+    Raises:
+        InputError: any but the CPU for any but torch.
+    """
+    if backend != "torch" and str(device) not in ("auto", "cpu"):
+        raise InputError(
+            f"the {backend} backend computes on the CPU, not on '{device}': use backend 'torch'."
+        )
 
 
 def needs_runtime(backend: Backend) -> None:
@@ -125,10 +135,10 @@ class OnnxGraph:
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """Run the graph."""
         arrays = (value.contiguous().numpy() for value in inputs)
-        return [
-            torch.from_numpy(made)
-            for made in self._session.run(None, dict(zip(self.inputs, arrays, strict=True)))
-        ]
+        given = dict(zip(self.inputs, arrays, strict=True))
+        with _naming_failures("ONNX Runtime"):
+            made = self._session.run(None, given)
+        return [torch.from_numpy(value) for value in made]
 
 
 class OpenVinoGraph:
@@ -151,12 +161,31 @@ class OpenVinoGraph:
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """Run the graph."""
-        request = getattr(self._local, "request", None)
-        if request is None:
-            request = self._local.request = self._compiled.create_infer_request()
-        made = request.infer([value.contiguous().numpy() for value in inputs])
+        given = [value.contiguous().numpy() for value in inputs]
+        with _naming_failures("OpenVINO"):
+            request = getattr(self._local, "request", None)
+            if request is None:
+                request = self._local.request = self._compiled.create_infer_request()
+            made = request.infer(given)
         # Copies, because the request's memory is written again by the next call.
         return [torch.from_numpy(np.array(value)) for value in made.values()]
+
+
+@contextmanager
+def _naming_failures(runtime: str) -> Iterator[None]:
+    """Make a runtime's own errors those that callers know.
+
+    Raises:
+        MemoryError: it could not get the memory, so that less may be asked for at once.
+        InputError: anything else.
+    """
+    try:
+        yield
+    except Exception as error:  # each runtime has its own
+        line = " ".join(str(error).split())[:200]
+        if isinstance(error, MemoryError) or "alloc" in line:
+            raise MemoryError(f"{runtime}: {line}") from error
+        raise InputError(f"{runtime} failed while it ran the model ({line}).") from error
 
 
 def _check_external(path: Path, backend: Backend) -> None:
@@ -179,11 +208,11 @@ def _check_external(path: Path, backend: Backend) -> None:
 def external_names(stored: Any) -> list[str]:  # noqa: ANN401
     """The files outside its own in which an ONNX model's tensors are, wherever in the model they are."""
     attributes = (part for function in stored.functions for node in function.node for part in node.attribute)
-    tensors = [*_tensors(stored.graph), *_held(attributes)]
+    tensors = [*tensors_of(stored.graph), *_held(attributes)]
     return [entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"]
 
 
-def _tensors(graph: Any) -> Iterator[Any]:  # noqa: ANN401
+def tensors_of(graph: Any) -> Iterator[Any]:  # noqa: ANN401
     """Weights and constants of a graph and of those inside it."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
@@ -196,6 +225,6 @@ def _held(attributes: Iterable[Any]) -> Iterator[Any]:
     for part in attributes:
         yield from (part.t, *part.tensors)
         if part.HasField("g"):
-            yield from _tensors(part.g)
+            yield from tensors_of(part.g)
         for graph in part.graphs:
-            yield from _tensors(graph)
+            yield from tensors_of(graph)

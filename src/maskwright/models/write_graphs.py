@@ -43,7 +43,8 @@ from maskwright.models.exported import (
 from maskwright.models.graphs import PIXELS, PROMPTS, DecoderGraph, EncoderGraph, map_names
 from maskwright.models.nano import Nano
 from maskwright.models.sam2 import SAM2
-from maskwright.models.sessions import DESCRIPTION, is_exported, needs, needs_runtime
+from maskwright.models.sessions import DESCRIPTION, is_exported, needs, needs_runtime, tensors_of
+from maskwright.models.uncertainty import ENDING as HEADS_ENDING
 
 OPSET = 17  # the first with layer norms as one operation
 # Protocol buffers end at 2 GiB.
@@ -202,6 +203,7 @@ def _write_all(traced: dict[str, Traced], told: Described, folder: Path) -> list
         for name in (ENCODER, DECODER, BOUNDARY):
             for ending in (".onnx", ".onnx.data", ".xml", ".bin"):
                 (folder / f"{name}{ending}").unlink(missing_ok=True)
+        (folder / f"model{HEADS_ENDING}").unlink(missing_ok=True)
     files = []
     for name, one in traced.items():
         files += write_graph(one, folder / f"{name}{ENDINGS[told.runtime]}", told.runtime, told.precision)
@@ -275,7 +277,8 @@ def _as_one_file(plain: Path, final: Path, *, half: bool) -> None:
     stored = onnx.load(str(plain))
     if half:
         _halve(stored, onnx)
-    large = stored.ByteSize() > FILE_LIMIT
+    # Not ByteSize(), which fails for what is too large for one file.
+    large = sum(len(tensor.raw_data) for tensor in tensors_of(stored.graph)) > FILE_LIMIT
     onnx.save(
         stored,
         str(final),

@@ -107,7 +107,8 @@ class BoundaryFinder:
     def described(self) -> dict[str, Any]:
         """Model and settings."""
         asked = {"resolution": self.resolution, "tile": self.tile}
-        return {"method": "boundary", "model": self.detector.signature, **asked} | self.settings.model_dump()
+        model = {"model": self.detector.signature, **self.detector.arithmetic}
+        return {"method": "boundary", **model, **asked} | self.settings.model_dump()
 
     def find(self, image: Image) -> Found:
         """Cut one image."""
@@ -148,8 +149,8 @@ class GridFinder:
     def described(self) -> dict[str, Any]:
         """Model and settings."""
         settings = self.settings.for_family(self.segmenter.model.family)
-        model = {"model": self.segmenter.signature, "heads": heads_of(self.segmenter)}
-        return {"method": "grid", **model} | settings.model_dump()
+        model = {"model": self.segmenter.signature, **self.segmenter.arithmetic}
+        return {"method": "grid", **model, "heads": heads_of(self.segmenter)} | settings.model_dump()
 
     def find(self, image: Image) -> Found:
         """Ask about one image."""

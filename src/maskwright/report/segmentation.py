@@ -118,6 +118,7 @@ class PromptAsker:
             "task": self.task,
             "prompts": self.prompts.described(),
             "heads": heads_of(self.segmenter),
+            **self.segmenter.arithmetic,
         }
         return mine if self.refiner is None else mine | {"refiner": self.refiner.signature}
 
