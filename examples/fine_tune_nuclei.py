@@ -1,6 +1,6 @@
 """Fine-tune nano on microscope images of nuclei, and show what it brought, in figures and pictures.
 
-    python examples/fine_tune_nuclei.py --data ../shared/data/DSB2018 --out runs/nuclei
+    python examples/fine_tune_nuclei.py --data DSB2018 --out runs/nuclei
 
 Four fifths of the images are trained on, the last fifth is measured. Every step is a `maskwright` command,
 printed before it runs, so that each can be repeated by hand on other data.

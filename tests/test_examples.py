@@ -12,10 +12,12 @@ import pytest
 from conftest import REPOSITORY
 
 from maskwright.io.images import read_image, write_png
+from maskwright.io.masks import read_label_map, write_mask
 from maskwright.models.hub import local_file
 
 sys.path.insert(0, str(REPOSITORY / "examples"))
 import fine_tune_nuclei
+import nuclei_labels
 
 
 def make_cells(root: Path, count: int) -> None:
@@ -47,3 +49,27 @@ def test_fine_tuning_on_nuclei(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert {row.get("model") or row["baseline"] for row in rows} >= {"nano", "ellipse", "grabcut"}
     assert {row["n"] for row in rows} == {8}, "a fifth of twenty images, two cells each"
     assert read_image(out / "before_after_0.png").size[1] > 4 * 64
+
+
+def test_a_folder_an_image_becomes_photos_and_label_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "stage1_train", tmp_path / "set"
+    for name in ("a", "empty", "torn"):
+        (source / name / "images").mkdir(parents=True)
+        (source / name / "masks").mkdir()
+        write_png(source / name / "images" / f"{name}.png", np.full((6, 8, 3), 90, np.uint8))
+    for k, columns in enumerate((slice(0, 3), slice(5, 8))):
+        mask = np.zeros((6, 8), bool)
+        mask[1:4, columns] = True
+        write_mask(source / "a" / "masks" / f"{k}.png", mask)
+    (source / "torn" / "images" / "torn.png").write_bytes(b"no image")
+    monkeypatch.setattr(sys, "argv", ["nuclei_labels.py", str(source), str(out)])
+    assert nuclei_labels.main() == 1
+    told = capsys.readouterr()
+    assert "torn.png" in told.err
+    assert "2 of 3 images" in told.out
+    labels = read_label_map(out / "labels" / "a.png")
+    assert labels[2].tolist() == [1, 1, 1, 0, 0, 2, 2, 2]
+    assert not read_label_map(out / "labels" / "empty.png").any()
+    assert sorted(path.name for path in (out / "images").iterdir()) == ["a.png", "empty.png"]
