@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -77,10 +78,15 @@ def computed_here(kind: torch.dtype) -> bool:
     return computes(kind, torch.device("cpu"))
 
 
-def random_model(hq: bool, quick: bool) -> SamModel | SamHQModel:
-    """Transformers' model with weights of a trained one's size, so that nothing vanishes or explodes."""
+def random_model(
+    hq: bool, quick: bool, vision: Mapping[str, Any] = MappingProxyType({})
+) -> SamModel | SamHQModel:
+    """Transformers' model with weights of a trained one's size, so that nothing vanishes or explodes.
+
+    `vision` are its sizes, ViT-B's by default.
+    """
     torch.manual_seed(0)
-    vision = TINY | {"output_channels": 256} if quick else {}
+    vision = TINY | {"output_channels": 256} if quick else dict(vision)
     decoder = {"vit_dim": TINY["hidden_size"]} if quick and hq else {}
     config = (SamHQConfig if hq else SamConfig)(vision_config=vision, mask_decoder_config=decoder)
     net = (SamHQModel if hq else SamModel)(config).eval()
@@ -106,10 +112,11 @@ def ours(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> Calla
     """Our encoder in float32, or under autocast as `load(..., dtype="bfloat16")` runs it."""
     model = (SAMHQ if isinstance(net, SamHQModel) else SAM).from_config(net.config.to_dict())
     model.net.load_state_dict(net.state_dict())
-    model.eval()
+    device = pixels.device.type
+    model.eval().to(device)
 
     def run() -> Tensor:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16):
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=kind == torch.bfloat16):
             return model.encode(pixels).image
 
     return run
@@ -130,15 +137,18 @@ def backend(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> Ca
     return run
 
 
-def theirs(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> Callable[[], Tensor]:
+def theirs(
+    net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype, compiled: bool = False
+) -> Callable[[], Tensor]:
     """Transformers' encoder, its weights cast."""
     model = type(net)(net.config).eval()
     model.load_state_dict(net.state_dict())
-    encoder, inputs = model.to(kind).vision_encoder, pixels.to(kind)
+    encoder, inputs = model.to(pixels.device, kind).vision_encoder, pixels.to(kind)
+    called = torch.compile(encoder) if compiled else encoder
 
     def run() -> Tensor:
         with torch.inference_mode():
-            found: Tensor = encoder(inputs)[0]
+            found: Tensor = called(inputs)[0]
             return found
 
     return run
@@ -233,7 +243,7 @@ def openvino(net: SamModel | SamHQModel, pixels: Tensor, kind: torch.dtype) -> C
 
 def equal(outputs: dict[str, Tensor], exact: Tensor, tolerance: float) -> str:
     """Relative errors against transformers in float32."""
-    errors = {side: float((out.float() - exact).norm() / exact.norm()) for side, out in outputs.items()}
+    errors = {side: float((out.float().cpu() - exact).norm() / exact.norm()) for side, out in outputs.items()}
     for side, error in errors.items():
         assert error < tolerance, f"{side} is wrong by {error:.1e}"
     return "errors " + ", ".join(f"{side} {error:.0e}" for side, error in errors.items())

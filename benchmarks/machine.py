@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from maskwright.models.packed import plain_linear
 from maskwright.runtime import computes
+
+Result = TypeVar("Result")
 
 SIDE = 3072  # of the square matrices whose product is timed: long enough that starting it costs nothing
 COPIED = 2**28  # bytes, far beyond any cache
@@ -52,43 +54,49 @@ class Limits:
         return max(operations / rate if operations else 0.0, moved / self.bandwidth) or None
 
 
+def finished(run: Callable[[], Result]) -> Result:
+    """What a function gives, when the GPU, if there is one, has done its work."""
+    result = run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return result
+
+
 def fastest(run: Callable[[], object], repeats: int = 5) -> float:
     """Seconds of the fastest of some runs."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
-        run()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        finished(run)
         times.append(time.perf_counter() - start)
     return min(times)
 
 
 @torch.no_grad()
-def matrix_rate(kind: torch.dtype, device: str) -> float:
+def matrix_rate(kind: torch.dtype, device: str, side: int = SIDE) -> float:
     """Operations a second of a large product, by the quicker of the libraries that torch has."""
-    one = torch.ones(SIDE, SIDE, dtype=kind, device=device)
+    one = torch.ones(side, side, dtype=kind, device=device)
     products: list[Callable[[], Tensor]] = [lambda: one @ one]
     if device == "cpu":
         products.append(lambda: plain_linear(one, one))
-    return 2 * SIDE**3 / min(map(fastest, products))
+    return 2 * side**3 / min(map(fastest, products))
 
 
-def measure_limits() -> Limits:
+def measure_limits(device: str = "cpu", quick: bool = False) -> Limits:
     """Time a large matrix product in both kinds of arithmetic, and a copy that no cache holds."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    side = SIDE // 16 if quick else SIDE
     has_bfloat16 = computes(torch.bfloat16, torch.device(device))
     source = torch.ones(COPIED // 4, device=device)
     target = torch.empty_like(source)
     return Limits(
-        float32=matrix_rate(torch.float32, device),
-        bfloat16=matrix_rate(torch.bfloat16, device) if has_bfloat16 else None,
+        float32=matrix_rate(torch.float32, device, side),
+        bfloat16=matrix_rate(torch.bfloat16, device, side) if has_bfloat16 else None,
         bandwidth=2 * COPIED / fastest(lambda: target.copy_(source)),
     )
 
 
-def describe(limits: Limits) -> dict[str, Any]:
-    """Processor, threads, versions, rates and date."""
+def describe(limits: Limits, device: str = "cpu") -> dict[str, Any]:
+    """Processor or GPU, threads, versions, rates and date."""
     found = {}
     for package in PACKAGES:
         try:
@@ -96,8 +104,8 @@ def describe(limits: Limits) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "processor": processor(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "processor": processor() if device == "cpu" else torch.cuda.get_device_name(device),
+        "instructions": torch.backends.cpu.get_cpu_capability() if device == "cpu" else "",
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": found,
@@ -107,11 +115,8 @@ def describe(limits: Limits) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Name of the GPU if there is one, of the processor otherwise."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    """Its name, as far as the system tells."""
     facts = Path("/proc/cpuinfo")
-    if not facts.is_file():
-        return platform.processor() or platform.machine()
-    lines = facts.read_text(encoding="utf-8").splitlines()
-    return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

@@ -124,7 +124,7 @@ def machine_words(machine: dict[str, Any]) -> str:
     limits = machine["limits"]
     kinds = [kind for kind in ("float32", "bfloat16") if limits[kind]]
     rates = " and ".join(f"{limits[kind] / 1e9:.0f} ({kind})" for kind in kinds) + " GFLOP/s"
-    instructions = f", {machine['instructions']}" if "instructions" in machine else ""
+    instructions = f", {machine['instructions']}" if machine.get("instructions") else ""
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
         f"*{machine['processor']}{instructions}, {machine['threads']} thread(s), {rates}, "

@@ -42,10 +42,11 @@ def run(name: str, machine: str | None, quick: bool) -> None:
     """Measure one benchmark in this process; figures are kept after every row, for a run may be cut off."""
     make_folder(FIGURES)
     module = importlib.import_module(name)
-    limits = measure_limits()
+    device = getattr(module, "DEVICE", "cpu")
+    limits = measure_limits(device, quick)
     title, _, text = (module.__doc__ or "").partition("\n")
     title = title.rstrip(".") + (f", {machine}" if machine else "")
-    about = {"title": title, "text": text.strip(), "machine": describe(limits)}
+    about = {"title": title, "text": text.strip(), "machine": describe(limits, device)}
     kept_as = f"{name}.{machine}" if machine else name
     with_curves = hasattr(module, "curves")
     measured = curves_of(module, name, kept_as, quick) if with_curves else rows_of(module, limits, quick)
