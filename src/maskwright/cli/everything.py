@@ -55,7 +55,7 @@ class Everything(Computing):
     tile: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Boundary: run larger inputs in overlapping tiles of this side; by default 1024, beyond 2048 x 2048."""
     half: bool = False
-    """Boundary: compute in bfloat16 where the processor or GPU does so itself: faster and nearly the same."""
+    """Boundary: compute in bfloat16, nearly the same; in float32 where a processor would only emulate it."""
     base: Annotated[str | None, tyro.conf.arg(metavar="NAME|PATH")] = None
     """Grid: for decoder-only checkpoints, the SAM they were trained on."""
     heads: Annotated[str, tyro.conf.arg(metavar="auto|none|FILE")] = "auto"
