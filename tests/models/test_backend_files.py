@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +77,30 @@ def test_a_graph_that_fails_says_so(nano: Path, tmp_path: Path) -> None:
     graph = open_graph(tmp_path / "out" / "encoder.onnx", "onnx")
     with pytest.raises(InputError, match="ONNX Runtime failed while it ran the model"):
         graph(torch.zeros(7))
+
+
+def test_a_signal_is_handled_after_models_in_openvino_have_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    line = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n"]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "relu", line[:1], line[1:])
+    path = tmp_path / "relu.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), path)
+    first, second = open_graph(path, "openvino"), open_graph(path, "openvino")
+    assert first(torch.tensor([-1.0, 2.0]))[0].equal(second(torch.tensor([-3.0, 2.0]))[0])
+    del first  # in the order in which a stack for signals of each would be taken away from under the process
+    gc.collect()
+    del second
+    gc.collect()
+    handled: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: handled.append(number))
+    try:
+        signal.raise_signal(signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert handled == [signal.SIGUSR1]
 
 
 def test_a_graph_without_memory_is_asked_for_less(

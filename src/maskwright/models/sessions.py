@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
@@ -145,7 +146,7 @@ class OpenVinoGraph:
     """A graph in OpenVINO, with a request for each thread that runs it."""
 
     def __init__(self, path: Path, dtype: torch.dtype = torch.float32) -> None:
-        core = needs("openvino", "openvino").Core()
+        core = openvino_core()
         settings = {
             "INFERENCE_PRECISION_HINT": _HINTS[dtype],
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
@@ -169,6 +170,16 @@ class OpenVinoGraph:
             made = request.infer(given)
         # Copies, because the request's memory is written again by the next call.
         return [torch.from_numpy(np.array(value)) for value in made.values()]
+
+
+@cache
+def openvino_core() -> Any:  # noqa: ANN401
+    """OpenVINO itself, one for as long as the process lives.
+
+    Each gives its thread a stack for signals and takes it away when it goes. Of two, the first to go leaves
+    the thread with a stack that is no more, and the next signal, a Ctrl-C say, ends the process.
+    """
+    return needs("openvino", "openvino").Core()
 
 
 @contextmanager

@@ -43,7 +43,14 @@ from maskwright.models.exported import (
 from maskwright.models.graphs import PIXELS, PROMPTS, DecoderGraph, EncoderGraph, map_names
 from maskwright.models.nano import Nano
 from maskwright.models.sam2 import SAM2
-from maskwright.models.sessions import DESCRIPTION, is_exported, needs, needs_runtime, tensors_of
+from maskwright.models.sessions import (
+    DESCRIPTION,
+    is_exported,
+    needs,
+    needs_runtime,
+    openvino_core,
+    tensors_of,
+)
 from maskwright.models.uncertainty import ENDING as HEADS_ENDING
 
 OPSET = 17  # the first with layer norms as one operation
@@ -236,7 +243,7 @@ def write_graph(traced: Traced, path: Path, runtime: Runtime, precision: Precisi
             openvino = needs("openvino", "openvino")
             if precision == "float16":  # OpenVINO itself would round the positions of prompts, too
                 _as_one_file(plain, plain, half=True)
-            openvino.save_model(openvino.Core().read_model(plain), final, compress_to_fp16=False)
+            openvino.save_model(openvino_core().read_model(plain), final, compress_to_fp16=False)
         elif precision == "int8" and traced.matrices:
             _in_8_bits(plain, final)
         else:
