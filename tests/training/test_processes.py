@@ -21,7 +21,7 @@ from maskwright.training.folder import RunFolder
 from maskwright.training.loop import train
 
 SCRIPT = """
-import sys
+import atexit, os, sys, torch
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from torch import nn
@@ -30,6 +30,10 @@ from maskwright.errors import MaskwrightError
 from maskwright.training.loop import train
 
 out = Path(sys.argv[2])
+# What is registered first is called last.
+atexit.register(
+    lambda: (out / f"connected{os.environ['RANK']}").write_text(str(torch.distributed.is_initialized()))
+)
 train(smooth(batch_size=1, accumulate=2, save_models=1, keep_models=2), out / "two", quiet=True)
 # In one process after the other run: stopped in the middle, gone on with.
 train(smooth(batch_size=1, accumulate=2, stop_at=3), out / "resumed", quiet=True)
@@ -37,7 +41,6 @@ train(smooth(batch_size=1, accumulate=2), out / "resumed", quiet=True)
 try:
     train(smooth(batch_size=1, accumulate=2, nan_step=4, nan_process=1), out / "nan", quiet=True)
 except MaskwrightError as error:
-    import os
     (out / f"error{os.environ['RANK']}").write_text(str(error))
 """
 
@@ -96,6 +99,7 @@ def test_two_processes(tmp_path: Path) -> None:
 
     for rank in (0, 1):
         assert "step 4: not finite" in (tmp_path / f"error{rank}").read_text()
+        assert (tmp_path / f"connected{rank}").read_text() == "False"
     assert read_state(RunFolder(tmp_path / "nan").failed).step == 4
     record = json.loads((tmp_path / "two/run.json").read_text())
     assert record["processes"] == 2

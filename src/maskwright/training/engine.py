@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 from collections.abc import Iterator
 from contextlib import nullcontext
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 import torch
@@ -165,7 +167,15 @@ def _accelerator(device: torch.device, precision: str, accumulate: int) -> Accel
         cpu=device.type == "cpu",
         kwargs_handlers=[unused, InitProcessGroupKwargs(timeout=EVALUATION_LIMIT)],
     )
-    if accelerator.num_processes == 1:
+    if accelerator.num_processes > 1:
+        _leave_the_others_at_exit()
+    else:
         # accelerate always takes the first GPU
         accelerator.state.device = device
     return accelerator
+
+
+@cache
+def _leave_the_others_at_exit() -> None:
+    # Their threads would go on while Python is being taken down, and now and then abort the process.
+    atexit.register(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())
