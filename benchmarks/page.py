@@ -17,7 +17,8 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 INTRODUCTION = """# Benchmarks
 
 Maskwright beside its peers, written by `make bench`. Every row is one run: the outputs are checked first,
-then all sides are timed in turns on the same inputs, at least five times each where nothing else is said.
+then all sides are timed in turns on the same inputs, at least five times each where nothing else is said,
+and what takes less than 20 ms again and again in each turn.
 "times" is the peer's median time divided by ours, in brackets the smallest and the largest of a round;
 above 1 we are faster. "limit" is the share of the machine's limit that we reach: the time that the work's
 matrix products, or the bytes it must move, take at the rate measured in the same process, over our time. A

@@ -2,9 +2,9 @@
 
 A benchmark is a module with `comparisons(quick)`, which gives one `Comparison` at a time. All sides of one
 comparison run in one process, in turns, each round in another order; the outputs are checked before any
-clock runs. Seconds are of the clock, with the machine to itself; the ratio is of the medians, its spread the
-smallest and largest ratio of a round. Beside them stand the CPU seconds that the system took, which is mostly
-the price of fresh memory.
+clock runs. Seconds are of the clock, with the machine to itself; what takes less than `LEAST` is run again
+and again in its turn. The ratio is of the medians, its spread the smallest and largest ratio of a round.
+Beside them stand the CPU seconds that the system took, which is mostly the price of fresh memory.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from machine import Limits
 
 OURS = "maskwright"
 ROUNDS = 5
+LEAST = 0.02
+"""Seconds that a side runs in each turn, if need be again and again; the mean counts."""
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Comparison:
         operations: floating point operations of the work, 0 if they do not bound it.
         arithmetic: in which the limit of the machine is taken: "float32" or "bfloat16".
         moved: bytes that must be read and written, 0 if they do not bound it.
-        rounds: timed runs of each side.
+        rounds: times that each side is timed.
         note: a remark that the page prints: why a goal is missed, what a peer leaves out.
     """
 
@@ -82,14 +84,16 @@ def measure(comparison: Comparison, limits: Limits) -> dict[str, Any]:
 
 
 def one_round(sides: dict[str, Callable[[], Any]], first: int) -> dict[str, tuple[float, float]]:
-    """Seconds of one run of each, and those of the system; another side begins each round."""
+    """Seconds that each takes, and those of the system; another side begins each round."""
     names = list(sides)
     names = names[first % len(names) :] + names[: first % len(names)]
     times = {}
     for name in names:
         gc.collect()
-        start, system = time.perf_counter(), os.times().system
-        result = sides[name]()
-        times[name] = (time.perf_counter() - start, os.times().system - system)
-        del result
+        start, system, runs, passed = time.perf_counter(), os.times().system, 0, 0.0
+        while passed < LEAST:
+            result = sides[name]()
+            runs, passed = runs + 1, time.perf_counter() - start
+            del result
+        times[name] = (passed / runs, (os.times().system - system) / runs)
     return times

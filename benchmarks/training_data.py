@@ -26,8 +26,7 @@ resize takes another mean along outlines, of which small masks have most."""
 
 RELEASED = (
     "The release resizes labels to the nearest pixel and takes the uncertainty at the input's size; ours "
-    "takes it at the photo's, with the refined mask enlarged to it, and averages over the input's pixels. "
-    "Decoding the PNG files is half of either time."
+    "takes it at the photo's, with the refined mask enlarged to it, and averages over the input's pixels."
 )
 
 

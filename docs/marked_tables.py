@@ -30,6 +30,8 @@ HEADLINES = (
     ("encoder", "SAM-HQ, batch 1, bfloat16", "image encoder, SAM-HQ ViT-B, bfloat16"),
     ("encoder.avx2", "SAM, batch 1, float32", "image encoder, SAM ViT-B, float32"),
     ("encoder.avx2", "SAM, batch 1, float32, beside", "the same, beside OpenVINO"),
+    ("encoder.avx2", "SAM, batch 4, float32", "the same, four images at once"),
+    ("encoder.avx2", "SAM, batch 4, float32, beside", "the same four, beside OpenVINO"),
     (
         "automatic_generation",
         "automatic masks, nano shapes",
