@@ -28,8 +28,9 @@ demo: $(READY)
 	$(BIN)/maskwright demo --out demo
 
 # One thread a process: the tests run in $(WORKERS) processes, and two pools on one core only wait for each other.
+# Bytecode is kept, whatever the environment says: hundreds of processes import the package.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(READY) type
 	$(BIN)/ruff check .
