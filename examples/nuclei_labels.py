@@ -28,10 +28,12 @@ def main() -> int:
     parser.add_argument("source", type=Path, help="folder with one folder an image, such as stage1_train")
     parser.add_argument("out", type=Path, help="folder for images/ and labels/")
     options = parser.parse_args()
+    folders = sorted(path.parent for path in options.source.glob("*/images"))
+    if not folders:
+        parser.error(f"{options.source} holds no folder with images/ in it.")
     for name in ("images", "labels"):
         make_folder(options.out / name)
     failed = 0
-    folders = sorted(path.parent for path in options.source.glob("*/images"))
     for folder in folders:
         try:
             convert(folder, options.out)
@@ -39,7 +41,7 @@ def main() -> int:
             failed += 1
             print(error, file=sys.stderr)
     print(f"{len(folders) - failed} of {len(folders)} images: {options.out}")
-    return int(failed > 0 or not folders)
+    return int(failed > 0)
 
 
 def convert(folder: Path, out: Path) -> None:

@@ -73,3 +73,13 @@ def test_a_folder_an_image_becomes_photos_and_label_maps(
     assert labels[2].tolist() == [1, 1, 1, 0, 0, 2, 2, 2]
     assert not read_label_map(out / "labels" / "empty.png").any()
     assert sorted(path.name for path in (out / "images").iterdir()) == ["a.png", "empty.png"]
+
+
+def test_a_folder_without_images_is_refused_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["nuclei_labels.py", str(tmp_path / "nothere"), str(tmp_path / "set")])
+    with pytest.raises(SystemExit, match="2"):
+        nuclei_labels.main()
+    assert "nothere holds no folder with images/ in it" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()

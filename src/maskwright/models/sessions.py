@@ -25,6 +25,7 @@ BACKENDS: tuple[Backend, ...] = get_args(Backend)
 _HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
 _ERRORS_ONLY = 3  # of ONNX Runtime's own log
 _MODULES = {"onnx": "onnxruntime", "openvino": "openvino"}
+_OPENING = threading.Lock()
 
 
 class Graph(Protocol):
@@ -172,13 +173,18 @@ class OpenVinoGraph:
         return [torch.from_numpy(np.array(value)) for value in made.values()]
 
 
-@cache
 def openvino_core() -> Any:  # noqa: ANN401
-    """OpenVINO itself, one for as long as the process lives.
+    """OpenVINO itself, one for as long as the process lives, whichever threads ask.
 
     Each gives its thread a stack for signals and takes it away when it goes. Of two, the first to go leaves
     the thread with a stack that is no more, and the next signal, a Ctrl-C say, ends the process.
     """
+    with _OPENING:
+        return _core()
+
+
+@cache
+def _core() -> Any:  # noqa: ANN401
     return needs("openvino", "openvino").Core()
 
 
