@@ -9,6 +9,11 @@ those of attention too.
 
 OpenVINO has rows and processes of its own: beside it, the system of the machine with AVX2 took up to twice as
 long to give fresh memory, of which transformers and Meta's code ask for gigabytes in every pass.
+
+Where the time goes, by `encoder_profile.py` on the machine with AVX2: 39 % of ours are the linear layers,
+which run at the machine's rate, and 56 % are outside torch's operations, mostly attention, which has a
+quarter of the work. There is what is missing to twice transformers' speed; of its time 40 % are the linear
+layers, 20 % attention, 29 % copies and sums.
 """
 
 from __future__ import annotations
