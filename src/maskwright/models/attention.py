@@ -26,7 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskwright.models.cpu_attention import cpu_attention, in_threads, relative_logits
+from maskwright.models.cpu_attention import (
+    are_tiles_quicker,
+    attention_in_tiles,
+    cpu_attention,
+    in_threads,
+    relative_logits,
+)
 from maskwright.models.packed import arithmetic, has_kernels, linear, plain_linear
 
 # Windows that a thread takes at once.
@@ -68,8 +74,7 @@ class FoldedAttention(nn.Module):
         elif type(self.qkv) is nn.Linear and has_kernels(hidden_states):
             out_BHWC = self._each_head(hidden_states)
         else:
-            out_BHWC = self._attend(*self._heads(linear(self.qkv, hidden_states)))
-            out_BHWC = out_BHWC.permute(0, 2, 3, 1, 4).flatten(3)
+            out_BHWC = self._attend(linear(self.qkv, hidden_states), self.num_attention_heads)
         return linear(self.proj, out_BHWC), None
 
     def _each_head(self, hidden_BHWC: Tensor) -> Tensor:
@@ -82,8 +87,8 @@ class FoldedAttention(nn.Module):
 
         def run(image_and_head: tuple[int, int]) -> None:
             image, head = image_and_head
-            parts_HW3D = plain_linear(hidden_BHWC[image], *self._of_head(head))
-            out_BHWNC[image, :, :, head] = self._attend(*parts_HW3D[None, None].chunk(3, dim=-1))[0, 0]
+            qkv_HWA = plain_linear(hidden_BHWC[image], *self._of_head(head))
+            out_BHWNC[image, :, :, head] = self._attend(qkv_HWA[None], 1)[0]
 
         in_threads(run, product(range(len(hidden_BHWC)), range(self.num_attention_heads)))
         result: Tensor = out_BHWNC.flatten(3)
@@ -104,32 +109,30 @@ class FoldedAttention(nn.Module):
         qkv_BHWC = pad_map(qkv_BHWC, -height % side, -width % side, self.qkv.bias)
         rows, columns = qkv_BHWC.shape[1] // side, qkv_BHWC.shape[2] // side
         windows = qkv_BHWC.view(-1, rows, side, columns, side, qkv_BHWC.shape[3]).transpose(2, 3)
-        out = self._attend(*self._heads(windows.flatten(0, 2))).permute(0, 2, 3, 1, 4)
-        out = out.reshape(-1, rows, columns, side, side, self.proj.in_features).transpose(2, 3)
+        out = self._attend(windows.flatten(0, 2), self.num_attention_heads)
+        out = out.view(-1, rows, columns, side, side, self.proj.in_features).transpose(2, 3)
         return out.flatten(3, 4).flatten(1, 2)[:, :height, :width]
 
-    def _heads(self, qkv_BHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, H, W, 3·C) → query, key and value, (B, N, H, W, D) each."""
+    def _attend(self, qkv_BHWA: Tensor, heads: int) -> Tensor:
+        """Queries, keys and values side by side, A = 3·N·D → (B, H, W, N·D), in their arithmetic."""
+        height, width = qkv_BHWA.shape[1:3]
         # Not `unflatten`, whose sizes an exported graph keeps.
-        parts = qkv_BHWC.reshape(*qkv_BHWC.shape[:3], 3, self.num_attention_heads, -1)
+        parts = qkv_BHWA.reshape(*qkv_BHWA.shape[:3], 3, heads, -1)
         query, key, value = parts.permute(3, 0, 4, 1, 2, 5)
-        return query, key, value
-
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """(B, N, H, W, D) each → (B, N, H, W, D), in their arithmetic."""
-        height, width = query.shape[2:4]
         if self.rel_pos_h is None or self.rel_pos_w is None:
             query, key, value = (part.flatten(2, 3) for part in (query, key, value))
             out = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
-            return out.view(*out.shape[:2], height, width, -1)
+            return out.view(*out.shape[:2], height, width, -1).permute(0, 2, 3, 1, 4).flatten(3)
         tables = (relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width))
-        with torch.autocast(query.device.type, enabled=False):
+        with torch.autocast(qkv_BHWA.device.type, enabled=False):
             kernel = folded_attention
             if torch.onnx.is_in_onnx_export():
                 kernel = biased_attention
             elif has_kernels(query):
+                if are_tiles_quicker(qkv_BHWA):
+                    return attention_in_tiles(qkv_BHWA, heads, *tables, self.scale)
                 kernel = cpu_attention
-            return kernel(query, key, value, *tables, self.scale)
+            return kernel(query, key, value, *tables, self.scale).permute(0, 2, 3, 1, 4).flatten(3)
 
 
 def pad_map(map_BHWC: Tensor, bottom: int, right: int, fill_C: Tensor | None) -> Tensor:

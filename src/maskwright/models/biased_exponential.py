@@ -21,13 +21,16 @@ from maskwright.compiled import compiled
 from maskwright.types import FloatArray
 
 LEAST = np.finfo(np.float32).min  # nothing may be infinite, as the compiler is told so
-LOWEST = np.float32(-126.0)  # below the smallest normal power of two softmax gives nothing
-# 2^x on [0, 1] by least squares of the relative error, which is at most 8e-8.
+LOWEST = np.float32(-125.0)  # next to the smallest normal power of two softmax gives nothing
+# 2^x on [-½, ½] with the least relative error, which is at most 8e-8.
 C0, C1, C2, C3, C4, C5 = (
     np.float32(c)
-    for c in (0.9999999269, 0.6931529682, 0.2401545299, 0.0558236045, 0.0089925840, 0.0018762329)
+    for c in (1.0000000716, 0.6931469671, 0.2402211979, 0.0555071332, 0.0096755377, 0.0013276444)
 )
-BIAS, MANTISSA = np.int32(127), np.int32(23)  # of a float32's exponent; bits below it
+# Added to a small number it leaves its nearest whole number in the last bits; and the bits it has itself.
+ROUNDING = np.float32(1.5 * 2**23)
+ROUNDING_BITS = ROUNDING.view(np.int32)
+MANTISSA = np.int32(23)  # bits of a float32 below its exponent
 HALF, LOW = np.int32(0x8000), np.int32(16)  # half of bfloat16's last place in a float32; bits below it
 
 
@@ -55,6 +58,22 @@ fast = partial(compiled, reordered=True)
 
 
 @fast
+def exponentials(logits_L: FloatArray, top: np.float32) -> np.float32:
+    """2^(logit - top) replaces each logit; gives their sum."""
+    total = np.float32(0)
+    for i in range(len(logits_L)):
+        power = max(logits_L[i] - top, LOWEST)
+        # Through its bits, as the compiler would take the sum and the difference of the same number away.
+        whole = np.int32(as_bits(power + ROUNDING) - ROUNDING_BITS)
+        part = power - np.float32(whole)
+        factor = C0 + part * (C1 + part * (C2 + part * (C3 + part * (C4 + part * C5))))
+        value = as_float(np.int32(as_bits(factor) + (whole << MANTISSA)))  # into the exponent
+        logits_L[i] = value
+        total += value
+    return total
+
+
+@fast
 def exponential_row(
     logits_L: FloatArray, rows_H: FloatArray, columns_W: FloatArray, top_W: FloatArray
 ) -> np.float32:
@@ -66,17 +85,7 @@ def exponential_row(
             logit = logits_L[y * width + x] + rows_H[y] + columns_W[x]
             logits_L[y * width + x] = logit
             top_W[x] = max(top_W[x], logit)
-    top = top_W.max()
-    total = np.float32(0)
-    for i in range(len(logits_L)):
-        power = max(logits_L[i] - top, LOWEST)
-        whole = np.floor(power)
-        part = power - whole
-        factor = C0 + part * (C1 + part * (C2 + part * (C3 + part * (C4 + part * C5))))
-        value = factor * as_float((np.int32(whole) + BIAS) << MANTISSA)
-        logits_L[i] = value
-        total += value
-    return total
+    return exponentials(logits_L, top_W.max())
 
 
 @fast

@@ -5,6 +5,9 @@ the exponential, dividing. Here one pass over the logits adds the bias and takes
 is left to the result, which is shorter. Each thread takes some heads, or a window, with all that belongs to
 them: no two wait for each other, and what one holds stays in its cache.
 
+The products are the processor's library's where it has AVX-512. In float32 without it, they are our own: the
+library is slow on matrices as short as a head's channels, and sees nothing of what comes between them.
+
 Axes: B images or windows, N heads, G = B·N, H W grid, L = H·W tokens, D channels of a head, Q queries of a
 tile.
 """
@@ -18,6 +21,7 @@ from functools import lru_cache
 from threading import Barrier
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
@@ -80,6 +84,38 @@ def relative_logits(query: Tensor, table_h: Tensor, table_w: Tensor) -> tuple[Te
     return rows, columns
 
 
+def are_tiles_quicker(x: Tensor) -> bool:
+    """Whether `attention_in_tiles` is what is quicker in the arithmetic of x."""
+    return x.dtype == torch.float32 and not is_packing_quicker()
+
+
+def attention_in_tiles(
+    qkv_BHWA: Tensor, heads: int, table_h: Tensor, table_w: Tensor, scale: float
+) -> Tensor:
+    """What `cpu_attention` does, on kernels of our own, in float32.
+
+    Args:
+        qkv_BHWA: queries, keys and values, A = 3·N·D.
+        heads: N.
+        table_h: (H, H, D) embedding of each query row relative to each key row.
+        table_w: (W, W, D) the same for columns.
+        scale: factor of query · key.
+
+    Returns:
+        (B, H, W, N·D).
+    """
+    from maskwright.models.tiled_attention import attend
+
+    qkv = qkv_BHWA.contiguous().unflatten(3, (3, heads, -1))
+    out_BHWND = qkv.new_empty(*qkv.shape[:3], heads, qkv.shape[5])
+    rows_FD, columns_FD = (
+        (torch.cat([table[0].flip(0), table[1:, 0]]).float() / scale).numpy() for table in (table_h, table_w)
+    )
+    attend(qkv.numpy(), rows_FD, columns_FD, np.float32(scale * LOG2_E), out_BHWND.numpy())
+    result: Tensor = out_BHWND.flatten(3)
+    return result
+
+
 def cpu_attention(
     query: Tensor, key: Tensor, value: Tensor, table_h: Tensor, table_w: Tensor, scale: float
 ) -> Tensor:
@@ -124,7 +160,7 @@ def cpu_attention(
 def product(x_GQC: Tensor, rows_GNC: Tensor, place_GQN: Tensor | None = None) -> Tensor:
     """The product of x with rowsᵀ, (G, Q, N), which may be put into a place that is given."""
     # The kernels of linear layers are quicker than those of batches.
-    if x_GQC.dtype == torch.float32 and len(x_GQC) == 1 and is_packing_quicker():
+    if x_GQC.dtype == torch.float32 and len(x_GQC) == 1:
         return plain_linear(x_GQC[0], rows_GNC[0])[None]
     return torch.bmm(x_GQC, rows_GNC.transpose(1, 2), out=place_GQN)
 
