@@ -179,6 +179,14 @@ class MaskModel(nn.Module, ABC):
     def encode(self, pixels_B3SS: Tensor) -> Features:
         """Encode normalised, resized and padded images (B, 3, S, S)."""
 
+    def backbone(self, pixels_B3SS: Tensor) -> Features:
+        """What the image encoder alone makes of them: constant while it is frozen, whatever else learns."""
+        return self.encode(pixels_B3SS)
+
+    def fuse(self, features: Features) -> Features:
+        """Add what the decoder's layers make of the backbone's features once an image, in families that do."""
+        return features
+
     @abstractmethod
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
         """Decode N prompts of each of B images."""

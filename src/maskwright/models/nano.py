@@ -23,12 +23,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
-from transformers.models.sam.modeling_sam import SamFeedForward, SamTwoWayTransformer
 
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch, per_prompt
 from maskwright.models.guidance import Guidance, run_two_way
 from maskwright.models.nano_prompts import FourierPosition, NanoPrompts
+from maskwright.models.nano_two_way import FeedForward, TwoWayTransformer
 from maskwright.models.packed import linear
 
 MASK_TOKENS = 4
@@ -188,13 +187,6 @@ class NanoDecoder(nn.Module):
     def __init__(self, config: NanoConfig) -> None:
         super().__init__()
         width, detail = config.width, config.detail
-        settings = SamMaskDecoderConfig(
-            hidden_size=width,
-            num_attention_heads=config.decoder_heads,
-            mlp_dim=config.mlp,
-            layer_norm_eps=1e-5,
-        )
-        settings._attn_implementation = "eager"
         self.tokens = nn.Parameter(0.5 * torch.randn(1 + MASK_TOKENS + 1, width))  # IoU, masks, HQ
         self.fuse = nn.Sequential(
             ChannelNorm(width),
@@ -204,14 +196,14 @@ class NanoDecoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(width // 2, width, 1),
         )
-        self.transformer = SamTwoWayTransformer(settings)
+        self.transformer = TwoWayTransformer(width, config.decoder_heads, config.mlp)
         self.upscale1 = nn.ConvTranspose2d(width, 2 * detail, 2, stride=2)
         self.upscale_norm = ChannelNorm(2 * detail)
         self.upscale2 = nn.ConvTranspose2d(2 * detail, detail, 2, stride=2)
-        self.kernels = nn.ModuleList(SamFeedForward(width, width, detail, 3) for _ in range(MASK_TOKENS))
-        self.hq_kernel = SamFeedForward(width, width, detail, 3)
+        self.kernels = nn.ModuleList(FeedForward(width, detail) for _ in range(MASK_TOKENS))
+        self.hq_kernel = FeedForward(width, detail)
         self.hq_mix = ConvBlock(detail)
-        self.iou_head = SamFeedForward(width, width, MASK_TOKENS, 3)
+        self.iou_head = FeedForward(width, MASK_TOKENS)
 
     def forward(
         self,

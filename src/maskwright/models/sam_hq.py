@@ -39,7 +39,7 @@ class SAMHQ(SAM):
         return self.fuse(self.backbone(pixels_B3SS))
 
     def backbone(self, pixels_B3SS: Tensor) -> Features:
-        """The frozen encoder's part of `encode`: image embedding and early map, no HQ map yet."""
+        """Image embedding and early map, no HQ map yet."""
         image, early = self._encode(pixels_B3SS)
         return Features(image, early)
 

@@ -12,16 +12,17 @@ Axes: B images, C D channels, H W input sizes, h w output sizes.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers.models.segformer.configuration_segformer import SegformerConfig
-from transformers.models.segformer.modeling_segformer import SegformerForSemanticSegmentation
 
 from maskwright.errors import WeightsError
 from maskwright.models.boundary import BoundaryModel
+
+if TYPE_CHECKING:
+    from transformers.models.segformer.modeling_segformer import SegformerForSemanticSegmentation
 
 STAGES = 4
 # Beyond this, a photo's content matters little to an outline, although attention sees all of it.
@@ -72,6 +73,9 @@ class SegFormer(BoundaryModel):
         Raises:
             WeightsError: a number of stages or of colours that no such model has.
         """
+        from transformers.models.segformer.configuration_segformer import SegformerConfig
+        from transformers.models.segformer.modeling_segformer import SegformerForSemanticSegmentation
+
         settings = SegformerConfig.from_dict(config | {"num_labels": 1, "reshape_last_stage": True})
         if (settings.num_encoder_blocks, settings.num_channels) != (STAGES, 3):
             raise WeightsError(f"a boundary model has {STAGES} stages and takes RGB, 3 channels.")

@@ -11,7 +11,7 @@ from methods.finetune.scene import SIDE, settings
 
 from maskwright.methods.finetune.cache import EmbeddingCache
 from maskwright.methods.finetune.method import Finetune
-from maskwright.methods.finetune.parts import encode_frozen, encoder_signature
+from maskwright.methods.finetune.parts import encoder_signature
 from maskwright.models.hq_layers import add_hq_layers
 from maskwright.models.registry import save
 from maskwright.models.sam import SAM
@@ -26,7 +26,7 @@ def test_embeddings_are_computed_once_and_never_reused_for_another_model(
     folder = tmp_path / "embeddings" if place == "disk" else None
     cache = EmbeddingCache(encoder_signature(model), folder)
     pixels = torch.randn(3, 3, SIDE, SIDE)
-    encode = lambda part: encode_frozen(model, part)  # noqa: E731
+    encode = model.backbone
     first, second = cache.features(pixels, encode), cache.features(pixels.flip(0), encode)
     assert cache.computed == 3
     assert torch.equal(first.image, second.image.flip(0))
@@ -68,7 +68,7 @@ def test_cached_training_is_the_same_training(tmp_path: Path, photos: Path, sam:
 def test_a_quarter_of_the_memory_stays_free(monkeypatch: pytest.MonkeyPatch, sam: SAM) -> None:
     cache = EmbeddingCache("some model", None)
     pixels = torch.randn(1, 3, SIDE, SIDE)
-    encode = lambda part: encode_frozen(sam, part)  # noqa: E731
+    encode = sam.backbone
     monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=100, available=20))
     first = cache.features(pixels, encode)
     assert not cache.kept

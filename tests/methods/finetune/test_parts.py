@@ -10,7 +10,7 @@ import torch
 
 from maskwright.errors import ConfigError, InputError
 from maskwright.methods.finetune.loss import Targets, decoder_losses
-from maskwright.methods.finetune.parts import encode_frozen, learning_groups
+from maskwright.methods.finetune.parts import learning_groups
 from maskwright.models.base import MaskModel, PromptBatch
 from maskwright.models.hq_layers import add_hq_layers
 from maskwright.models.parts import PARTS
@@ -109,7 +109,7 @@ def test_sam2_decoder_trains(photos: Path, golden_root: Path) -> None:
     learning = names(model, "decoder")
     assert not any("conv_s" in name or "no_memory" in name for name in learning)
     prompts = PromptBatch(boxes=torch.tensor([[[20.0, 20.0, 90.0, 90.0]]]))
-    output = model.decode(encode_frozen(model, torch.randn(1, 3, 256, 256)), prompts)
+    output = model.decode(model.backbone(torch.randn(1, 3, 256, 256)), prompts)
     targets = Targets(torch.ones(1, 256, 256), None, torch.tensor([True]))
     losses = decoder_losses(output, targets, hq_only=False, points=64, generators=[torch.Generator()])
     losses["loss"].backward()

@@ -13,7 +13,6 @@ from PIL import Image as PILImages
 
 from maskwright.data.prompts import tight_box
 from maskwright.methods.base import ItemKey, StepContext
-from maskwright.methods.finetune.parts import encode_frozen
 from maskwright.methods.refine.items import inside_photo, make_pairs, prompt_boxes, stability
 from maskwright.methods.refine.method import RefinerTraining
 from maskwright.methods.refine.refiner import soft_prompt
@@ -22,7 +21,7 @@ from maskwright.methods.refine.refiner import soft_prompt
 def step(method: RefinerTraining, count: int = 3) -> tuple[Any, Any]:
     data = method.training_data()
     batch = data.collate([data[ItemKey(index, 0, 1)] for index in range(count)])
-    features = encode_frozen(method.model.base, batch.pixels)
+    features = method.model.base.backbone(batch.pixels)
     return batch, make_pairs(method.model.base, features, batch, method.settings)
 
 

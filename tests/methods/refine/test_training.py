@@ -11,7 +11,7 @@ from methods.refine.scene import click, image, settings
 from maskwright.cli.main import main
 from maskwright.errors import ConfigError
 from maskwright.methods.refine.method import RefinerTraining
-from maskwright.methods.refine.refiner import MaskRefiner, decoder_of, own_features
+from maskwright.methods.refine.refiner import MaskRefiner, decoder_of
 from maskwright.models.parts import PARTS
 from maskwright.models.prompts import to_batch
 from maskwright.models.registry import load
@@ -24,7 +24,7 @@ def test_only_prompt_encoder_and_decoder_learn_hq_layers_included(base: Segmente
     model = decoder_of(base.model)
     prompts = click(14, 12)
     embedding = base.embed(image())
-    features = own_features(model, embedding.features)
+    features = model.fuse(embedding.features)
     decoded = model.train().decode(features, to_batch(prompts, embedding.geometry, base.device))
     select(decoded, multimask=False, hq="sum")[0].sum().backward()
     touched = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from maskwright.errors import FileError
 from maskwright.io.files import make_folder, write_bytes
-from maskwright.methods.finetune.parts import encode_frozen, encoder_signature
+from maskwright.methods.finetune.parts import encoder_signature
 from maskwright.models.base import Features, MaskModel
 
 # With less than this part of the machine's memory free, no further embedding is kept in it.
@@ -113,8 +112,8 @@ def open_cache(
 def encoded(model: MaskModel, pixels_B3SS: Tensor, cache: EmbeddingCache | None) -> Features:
     """What the image encoder alone makes of photos, from a cache where there is one."""
     if cache is None:
-        return encode_frozen(model, pixels_B3SS)
-    return cache.features(pixels_B3SS, partial(encode_frozen, model))
+        return model.backbone(pixels_B3SS)
+    return cache.features(pixels_B3SS, model.backbone)
 
 
 def _stack(parts: list[Tensor | None], device: torch.device) -> Tensor:

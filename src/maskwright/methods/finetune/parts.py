@@ -8,13 +8,12 @@ from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from maskwright.errors import ConfigError, suggestion
 from maskwright.methods.base import ParameterGroup
-from maskwright.models.base import Features, MaskModel
+from maskwright.models.base import MaskModel
 from maskwright.models.parts import PARTS, part_of
-from maskwright.models.sam_hq import SAMHQ
 
 # Names that a user can freeze beside patterns of parameter names.
 FREEZABLE = ("encoder", "encoder.blocks.A-B", "prompt_encoder", "decoder", "hq")
@@ -91,11 +90,6 @@ def named_parameters(family: str, what: str, names: Collection[str]) -> set[str]
             f"freeze: {what!r} names nothing in this {family}; {known}.{suggestion(what, FREEZABLE)}"
         )
     return found
-
-
-def encode_frozen(model: MaskModel, pixels_B3SS: Tensor) -> Features:
-    """What the image encoder alone makes of photos: constant while it is frozen, whatever else learns."""
-    return model.backbone(pixels_B3SS) if isinstance(model, SAMHQ) else model.encode(pixels_B3SS)
 
 
 def encoder_signature(model: MaskModel) -> str:

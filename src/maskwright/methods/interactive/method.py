@@ -25,7 +25,6 @@ from maskwright.methods.interactive.sources import (
 from maskwright.methods.interactive.validation import validate
 from maskwright.models.base import Features, MaskModel
 from maskwright.models.registry import load, save
-from maskwright.models.sam_hq import SAMHQ
 
 
 class SUM(Method):
@@ -104,7 +103,7 @@ class SUM(Method):
     def _features(self, pixels_B3SS: Tensor) -> Features:
         features = encoded(self.model, pixels_B3SS, self.cache)
         # Once a photo, not once a round.
-        return self.model.fuse(features) if isinstance(self.model, SAMHQ) else features
+        return self.model.fuse(features)
 
     def _behind_features(self) -> list[Tensor]:
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]

@@ -18,7 +18,7 @@ from maskwright.methods.held_out import open_data
 from maskwright.methods.refine.config import RefinerSettings
 from maskwright.methods.refine.items import make_pairs
 from maskwright.methods.refine.loss import refiner_losses
-from maskwright.methods.refine.refiner import FILE, MaskRefiner, decoder_of, own_features, save_refiner
+from maskwright.methods.refine.refiner import FILE, MaskRefiner, decoder_of, save_refiner
 from maskwright.methods.refine.validation import Validation
 from maskwright.models.base import Features, MaskModel
 from maskwright.models.segmenter import Segmenter
@@ -85,7 +85,7 @@ class RefinerTraining(Method):
             cache = None if self.settings.augment == "jitter" else self.cache
             features = encoded(base, batch.pixels, cache)
         pairs = make_pairs(base, features, batch, self.settings)
-        own = own_features(refiner, features)
+        own = refiner.fuse(features)
         decoded = refiner.decode(own.map(lambda part: part[pairs.photos_A]), pairs.prompts)
         return refiner_losses(decoded, pairs, self.settings)
 

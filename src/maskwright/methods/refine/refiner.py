@@ -33,7 +33,6 @@ from maskwright.models.hub import PACKAGED
 from maskwright.models.parts import PARTS
 from maskwright.models.prompts import check_prompts, to_batch
 from maskwright.models.registry import build
-from maskwright.models.sam_hq import SAMHQ
 from maskwright.models.segmenter import Segmenter, weights_digest
 from maskwright.models.selection import select
 from maskwright.models.task_prompts import PREFIX as TASK_PROMPTS
@@ -132,7 +131,7 @@ class MaskRefiner:
         labels = torch.ones(count, 1, dtype=torch.long)
         prompts = Prompts(points.float().cpu()[:, None], labels, boxes.float().cpu(), masks_logits.float())
         check_prompts(prompts, embedding.geometry, side)
-        features = own_features(self.model, embedding.features.map(lambda part: part.to(device)))
+        features = self.model.fuse(embedding.features.map(lambda part: part.to(device)))
         answer = partial(self._answer, features, embedding, prompts)
         rows = in_chunks(answer, range(count), self.base.at_once)
         logits, scores = zip(*rows, strict=True)
@@ -196,11 +195,6 @@ def decoder_of(base: MaskModel) -> MaskModel:
     others = (*encoder, TASK_PROMPTS)
     state = {name: value for name, value in base.state_dict().items() if not name.startswith(others)}
     return build(Checkpoint(base.family, config, state, "decoder"), base.family, leave_out=encoder)
-
-
-def own_features(model: MaskModel, features: Features) -> Features:
-    """What a refiner's decoder works on: SAM-HQ's fused map is made by its own HQ layers, once per image."""
-    return model.fuse(features) if isinstance(model, SAMHQ) else features
 
 
 def save_refiner(model: MaskModel, base: MaskModel, path: Path) -> Path:
