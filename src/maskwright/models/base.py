@@ -184,7 +184,7 @@ class MaskModel(nn.Module, ABC):
         return self.encode(pixels_B3SS)
 
     def fuse(self, features: Features) -> Features:
-        """Add what the decoder's layers make of the backbone's features once an image, in families that do."""
+        """Add what the decoder's layers make of the backbone's features once an image; few models need it."""
         return features
 
     @abstractmethod
