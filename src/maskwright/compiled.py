@@ -24,8 +24,13 @@ def compiled(function: Function, reordered: bool = False) -> Function:
     Indices are not checked. Nothing is reordered that could change a float, unless `reordered` says so: then
     sums and largest values are taken many at a time. Where no folder can be written to (a read-only
     installation), each process compiles anew.
+
+    What is kept goes by the function's own file. Who changes another that it calls removes `*.nb?` beside it.
     """
-    options = {"nogil": True, "fastmath": REORDERED if reordered else False}
+    options: dict[str, Any] = {"nogil": True}
+    if reordered:
+        # With NumPy's errors a sum that is not a number is no division by zero.
+        options |= {"fastmath": REORDERED, "error_model": "numpy"}
     try:
         result: Function = njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no folder for its cache

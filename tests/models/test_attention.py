@@ -21,6 +21,9 @@ from maskwright.models.attention import (
     relative_table,
 )
 
+# Neither is nearer than this to what float64 gives.
+CLOSE = 1e-5
+
 Kernel = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, float], Tensor]
 
 
@@ -70,12 +73,10 @@ def test_equals_transformers(
         expected = theirs(layer, x_BHWC)
         actual = FoldedAttention(layer.attn, window)(x_BHWC)[0]
         assert actual.shape == x_BHWC.shape
-        assert relative_error(actual, expected) < 1e-5  # each is as far from the exact result
+        assert relative_error(actual, expected) < CLOSE
         expected = x_BHWC + theirs(layer, layer.layer_norm1(x_BHWC))
         layer.attn = FoldedAttention(layer.attn, window)
-        assert (
-            relative_error(add_attention(layer, x_BHWC), expected) < 1e-5
-        )  # each is as far from the exact result
+        assert relative_error(add_attention(layer, x_BHWC), expected) < CLOSE
 
 
 @pytest.mark.parametrize("kernel", [folded_attention, cpu_attention.cpu_attention])
@@ -106,9 +107,21 @@ def test_without_relative_positions_and_bias() -> None:
         x_BHWC = torch.randn(1, 6, 9, 80)
         with torch.no_grad():
             actual = FoldedAttention(layer.attn, window)(x_BHWC)[0]
-            assert (
-                relative_error(actual, theirs(layer, x_BHWC)) < 1e-5
-            )  # each is as far from the exact result
+            assert relative_error(actual, theirs(layer, x_BHWC)) < CLOSE
+
+
+@pytest.mark.parametrize("window", [0, 4])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_no_number_stays_so(bad: float, window: int) -> None:
+    """As with transformers: no error here, and no masks of it later."""
+    layer = make_layer(window)
+    layer.attn = FoldedAttention(layer.attn, window)
+    x_BHWC = torch.randn(1, 8, 8, 80)
+    x_BHWC[0, 1, 1, 3] = bad
+    with torch.no_grad():
+        result = add_attention(layer, x_BHWC)
+    assert not result[0, 1, 1].isfinite().any()
+    assert result[0, 7, 7].isfinite().all() == bool(window)
 
 
 @pytest.mark.parametrize("window", [0, 4])
@@ -137,9 +150,7 @@ def test_already_cut_windows_are_left_alone() -> None:
     windows = torch.randn(6, 4, 4, 80)
     with torch.no_grad():
         expected = layer.attn(windows)[0]
-        assert (
-            relative_error(FoldedAttention(layer.attn, 4)(windows)[0], expected) < 1e-5
-        )  # each is as far from the exact result
+        assert relative_error(FoldedAttention(layer.attn, 4)(windows)[0], expected) < CLOSE
 
 
 @pytest.mark.parametrize("kernel", [cpu_attention.cpu_attention, biased_attention])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 import torch
 from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import SamFeedForward, SamTwoWayTransformer
@@ -71,6 +72,12 @@ def test_new_weights_are_drawn_in_the_same_order() -> None:
     for mine, other in zip(ours, theirs, strict=True):
         for name, value in other.state_dict().items():
             assert torch.equal(mine.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("heads", [3, 64])
+def test_heads_that_do_not_fit(heads: int) -> None:
+    with pytest.raises(ValueError, match=f"{heads} heads do not divide"):
+        TwoWayTransformer(WIDTH, heads, HIDDEN)
 
 
 def test_nano_needs_no_transformers() -> None:

@@ -123,15 +123,16 @@ class FoldedAttention(nn.Module):
             query, key, value = (part.flatten(2, 3) for part in (query, key, value))
             out = F.scaled_dot_product_attention(query, key, value, scale=self.scale)
             return out.view(*out.shape[:2], height, width, -1).permute(0, 2, 3, 1, 4).flatten(3)
-        tables = (relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width))
         with torch.autocast(qkv_BHWA.device.type, enabled=False):
+            if has_kernels(query) and are_tiles_quicker(query):
+                offsets = (relative_offsets(self.rel_pos_h, height), relative_offsets(self.rel_pos_w, width))
+                return attention_in_tiles(qkv_BHWA, heads, *offsets, self.scale)
             kernel = folded_attention
             if torch.onnx.is_in_onnx_export():
                 kernel = biased_attention
             elif has_kernels(query):
-                if are_tiles_quicker(qkv_BHWA):
-                    return attention_in_tiles(qkv_BHWA, heads, *tables, self.scale)
                 kernel = cpu_attention
+            tables = (relative_table(self.rel_pos_h, height), relative_table(self.rel_pos_w, width))
             return kernel(query, key, value, *tables, self.scale).permute(0, 2, 3, 1, 4).flatten(3)
 
 
@@ -148,16 +149,21 @@ def pad_map(map_BHWC: Tensor, bottom: int, right: int, fill_C: Tensor | None) ->
     return torch.cat([torch.cat([map_BHWC, beside], dim=2), below], dim=1)
 
 
-def relative_table(rel_pos: Tensor, size: int) -> Tensor:
-    """(size, size, D): the embedding of each query coordinate relative to each key coordinate.
+def relative_offsets(rel_pos: Tensor, size: int) -> Tensor:
+    """(2·size - 1, D): the embedding of each offset from a key to a query.
 
-    A table made for another size is resampled linearly, as the original does.
+    One made for another size is resampled linearly, as the original does.
     """
     length = 2 * size - 1
     if len(rel_pos) != length:
         rel_pos = F.interpolate(rel_pos.t()[None], length, mode="linear")[0].t()
+    return rel_pos
+
+
+def relative_table(rel_pos: Tensor, size: int) -> Tensor:
+    """(size, size, D): the embedding of each query coordinate relative to each key coordinate."""
     coordinate = torch.arange(size, device=rel_pos.device)
-    return rel_pos[coordinate[:, None] - coordinate[None] + size - 1]
+    return relative_offsets(rel_pos, size)[coordinate[:, None] - coordinate[None] + size - 1]
 
 
 def folded_attention(

@@ -59,7 +59,7 @@ fast = partial(compiled, reordered=True)
 
 @fast
 def exponentials(logits_L: FloatArray, top: np.float32) -> np.float32:
-    """2^(logit - top) replaces each logit; gives their sum."""
+    """2^(logit - top) replaces each logit, which must be a number; gives their sum."""
     total = np.float32(0)
     for i in range(len(logits_L)):
         power = max(logits_L[i] - top, LOWEST)

@@ -15,6 +15,7 @@ tile.
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -31,6 +32,7 @@ from maskwright.models.packed import is_packing_quicker, plain_linear
 # Logits at once: beyond a core's second cache, but shorter matrices are multiplied more slowly.
 TILE_ELEMENTS = 2**20
 LOG2_E = 1.4426950408889634
+X86 = ("x86_64", "amd64")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -85,20 +87,20 @@ def relative_logits(query: Tensor, table_h: Tensor, table_w: Tensor) -> tuple[Te
 
 
 def are_tiles_quicker(x: Tensor) -> bool:
-    """Whether `attention_in_tiles` is what is quicker in the arithmetic of x."""
-    return x.dtype == torch.float32 and not is_packing_quicker()
+    """Whether `attention_in_tiles` is what is quicker in the arithmetic of x; on ARM it was not measured."""
+    return x.dtype == torch.float32 and platform.machine().lower() in X86 and not is_packing_quicker()
 
 
 def attention_in_tiles(
-    qkv_BHWA: Tensor, heads: int, table_h: Tensor, table_w: Tensor, scale: float
+    qkv_BHWA: Tensor, heads: int, offsets_h: Tensor, offsets_w: Tensor, scale: float
 ) -> Tensor:
     """What `cpu_attention` does, on kernels of our own, in float32.
 
     Args:
         qkv_BHWA: queries, keys and values, A = 3·N·D.
         heads: N.
-        table_h: (H, H, D) embedding of each query row relative to each key row.
-        table_w: (W, W, D) the same for columns.
+        offsets_h: (2·H - 1, D) embedding of each offset in rows from a key to a query.
+        offsets_w: (2·W - 1, D) the same for columns.
         scale: factor of query · key.
 
     Returns:
@@ -108,9 +110,7 @@ def attention_in_tiles(
 
     qkv = qkv_BHWA.contiguous().unflatten(3, (3, heads, -1))
     out_BHWND = qkv.new_empty(*qkv.shape[:3], heads, qkv.shape[5])
-    rows_FD, columns_FD = (
-        (torch.cat([table[0].flip(0), table[1:, 0]]).float() / scale).numpy() for table in (table_h, table_w)
-    )
+    rows_FD, columns_FD = ((part.float() / scale).numpy() for part in (offsets_h, offsets_w))
     attend(qkv.numpy(), rows_FD, columns_FD, np.float32(scale * LOG2_E), out_BHWND.numpy())
     result: Tensor = out_BHWND.flatten(3)
     return result

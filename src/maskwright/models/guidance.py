@@ -57,10 +57,10 @@ def run_two_way(
     """Run the two-way transformer of SAM, SAM 2 or nano, guided or not.
 
     Without guidance and gradients the work is done on the tokens (`models.two_way`), if they are few;
-    otherwise as transformers has it.
+    otherwise as the transformer itself has it.
 
     Args:
-        transformer: transformers' module.
+        transformer: transformers' module, or nano's.
         tokens_ATC: of the prompts.
         image_XChw: X is A, or 1 where all prompts share it.
         position_1Chw: encoding of the image's positions.

@@ -21,6 +21,8 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, inner: int, heads: int) -> None:
         super().__init__()
+        if inner % heads:
+            raise ValueError(f"{heads} heads do not divide {inner} channels")
         self.num_attention_heads = heads
         self.scaling = (inner // heads) ** -0.5
         self.q_proj = nn.Linear(width, inner)

@@ -42,7 +42,7 @@ def run_on_tokens(
     """Run the transformer of SAM, SAM 2 or nano.
 
     Args:
-        transformer: transformers' module.
+        transformer: transformers' module, or nano's.
         tokens_ATC: of the prompts.
         image_XLC: X is 1 where all prompts share it.
         position_LC: encoding of the image's positions.
