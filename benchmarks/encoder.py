@@ -7,17 +7,17 @@ converter takes it. "ours on openvino" is what `--backend openvino` runs. bfloat
 `load(..., dtype="bfloat16")` runs it, and cast weights with the peers. The limit counts all matrix products,
 those of attention too.
 
-A processor without bfloat16 emulates it, and transformers takes a minute an image. What is asked of us in
-bfloat16 there, we compute in float32, with a warning; such rows say "emulated".
+A processor without bfloat16 emulates it for the peers. What is asked of us in bfloat16 there, we compute in
+float32, with a warning; such rows say "emulated".
 
 OpenVINO has rows and processes of its own: beside it, the system of the machine with AVX2 took up to twice as
 long to give fresh memory, of which transformers and Meta's code ask for gigabytes in every pass.
 
 Where the time goes, by `encoder_profile.py` on one thread of the machine with AVX2: 64 % of ours are the
 linear layers, which have 75 % of the operations and run at the library's rate, as theirs do; 28 % are
-attention, which has the other 25 %. Of transformers' time 41 % are the linear layers, 21 % attention, 33 %
-copies, sums and activations. So there we cannot be much quicker than we are, and how much slower transformers
-is depends on what fresh memory costs.
+attention, which has the other 25 %. Of transformers' time 41 % are the linear layers, 21 % attention, 32 %
+copies, sums and activations, which ask for fresh memory: what that costs the machine at the time makes most
+of the difference between runs.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
             if batch == 1 and not is_emulated:  # otherwise it takes minutes
                 sides["segment-anything-hq" if hq else "segment-anything"] = metas(net, pixels, kind)
             yield row(name, sides)
-            if not (hq or is_emulated):  # the same graph; and OpenVINO emulates nothing
+            if not (hq or is_emulated):  # the same graph
                 yield row(
                     f"{name}, beside OpenVINO",
                     {

@@ -5,8 +5,8 @@ the exponential, dividing. Here one pass over the logits adds the bias and takes
 is left to the result, which is shorter. Each thread takes some heads, or a window, with all that belongs to
 them: no two wait for each other, and what one holds stays in its cache.
 
-The products are the processor's library's where it has AVX-512. In float32 without it, they are our own: the
-library is slow on matrices as short as a head's channels, and sees nothing of what comes between them.
+The products are the processor's library's, but for float32 on an x86 without AVX-512, where they are our own:
+there the library is slow on matrices as short as a head's channels, and sees nothing of what comes between.
 
 Axes: B images or windows, N heads, G = B·N, H W grid, L = H·W tokens, D channels of a head, Q queries of a
 tile.
@@ -160,7 +160,7 @@ def cpu_attention(
 def product(x_GQC: Tensor, rows_GNC: Tensor, place_GQN: Tensor | None = None) -> Tensor:
     """The product of x with rowsᵀ, (G, Q, N), which may be put into a place that is given."""
     # The kernels of linear layers are quicker than those of batches.
-    if x_GQC.dtype == torch.float32 and len(x_GQC) == 1:
+    if x_GQC.dtype == torch.float32 and len(x_GQC) == 1 and is_packing_quicker():
         return plain_linear(x_GQC[0], rows_GNC[0])[None]
     return torch.bmm(x_GQC, rows_GNC.transpose(1, 2), out=place_GQN)
 
