@@ -73,8 +73,9 @@ def fastest(run: Callable[[], object], repeats: int = 5) -> float:
 
 
 @torch.no_grad()
-def matrix_rate(kind: torch.dtype, device: str, side: int = SIDE) -> float:
+def matrix_rate(kind: torch.dtype, device: str, quick: bool = False) -> float:
     """Operations a second of a large product, by the quicker of the libraries that torch has."""
+    side = SIDE // 16 if quick else SIDE
     one = torch.ones(side, side, dtype=kind, device=device)
     products: list[Callable[[], Tensor]] = [lambda: one @ one]
     if device == "cpu":
@@ -84,13 +85,13 @@ def matrix_rate(kind: torch.dtype, device: str, side: int = SIDE) -> float:
 
 def measure_limits(device: str = "cpu", quick: bool = False) -> Limits:
     """Time a large matrix product in both kinds of arithmetic, and a copy that no cache holds."""
-    side, copied = (SIDE // 16, COPIED // 16) if quick else (SIDE, COPIED)
+    copied = COPIED // 16 if quick else COPIED
     has_bfloat16 = computes(torch.bfloat16, torch.device(device))
     source = torch.ones(copied // 4, device=device)
     target = torch.empty_like(source)
     return Limits(
-        float32=matrix_rate(torch.float32, device, side),
-        bfloat16=matrix_rate(torch.bfloat16, device, side) if has_bfloat16 else None,
+        float32=matrix_rate(torch.float32, device, quick),
+        bfloat16=matrix_rate(torch.bfloat16, device, quick) if has_bfloat16 else None,
         bandwidth=2 * copied / fastest(lambda: target.copy_(source)),
     )
 

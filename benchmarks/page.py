@@ -21,9 +21,10 @@ then all sides are timed in turns on the same inputs, at least five times each w
 and what takes less than 20 ms again and again in each turn.
 "times" is the peer's median time divided by ours, in brackets the smallest and the largest of a round;
 above 1 we are faster. "limit" is the share of the machine's limit that we reach: the time that the work's
-matrix products, or the bytes it must move, take at the rate measured in the same process, over our time. A
-goal that is missed says so, and below the table stand what it asks for, the machine's limit, the CPU time
-that the system took, mostly for fresh memory, and what else is known of the cause.
+matrix products take at the rate of a large one, timed between the rounds, or the bytes it must move at that
+of a copy, over our time. A goal that is missed says so, and below the table stand what it asks for, the
+machine's limit, the CPU time that the system took, mostly for fresh memory, and what else is known of the
+cause.
 
 Curves tell how time and memory of our own work grow with its size: each point is a process of its own.
 

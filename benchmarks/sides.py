@@ -5,6 +5,9 @@ comparison run in one process, in turns, each round in another order; the output
 clock runs. Seconds are of the clock, with the machine to itself; what takes less than `LEAST` is run again
 and again in its turn. The ratio is of the medians, its spread the smallest and largest ratio of a round.
 Beside them stand the CPU seconds that the system took, which is mostly the price of fresh memory.
+
+A machine is not always equally fast: what others do on it, and its heat, move its rate by a quarter within
+minutes. Where operations bound the work, the rate of its limit is that of products timed between the rounds.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from machine import Limits
@@ -52,13 +55,25 @@ class Comparison:
     note: str = ""
 
 
-def measure(comparison: Comparison, limits: Limits) -> dict[str, Any]:
-    """Check the outputs, time all sides in turns, and give the row as plain data."""
+def measure(comparison: Comparison, limits: Limits, rate: Callable[[str], float]) -> dict[str, Any]:
+    """Check the outputs, time all sides in turns, and give the row as plain data.
+
+    Args:
+        comparison: what is compared.
+        limits: the machine's rates.
+        rate: operations a second of a large product now, in an arithmetic.
+    """
     assert OURS in comparison.sides, comparison.name
     outputs = {side: run() for side, run in comparison.sides.items()}  # the warm-up, too
     equal = comparison.check(outputs)
     del outputs
-    rounds = [one_round(comparison.sides, first) for first in range(comparison.rounds)]
+    rounds, rates = [], []
+    for first in range(comparison.rounds):
+        rounds.append(one_round(comparison.sides, first))
+        if comparison.operations:
+            rates.append(rate(comparison.arithmetic))
+    if rates:
+        limits = replace(limits, **{comparison.arithmetic: statistics.median(rates)})
     sides = list(comparison.sides)
     seconds = {side: statistics.median(times[side][0] for times in rounds) for side in sides}
     system = {side: statistics.median(times[side][1] for times in rounds) for side in sides}
