@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -14,28 +18,48 @@ WITHOUT_PEERS = ("boundary_evaluation", "boundary_iou", "outlines", "sampled_los
 ALL_QUICK = f"import run\nfor name in {WITHOUT_PEERS}: run.run(name, None, True)"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
-    )
+@pytest.fixture(scope="module")
+def runner() -> Iterator[ModuleType]:
+    """benchmarks/run.py, whose neighbours have short names: they go with it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(FOLDER))
+        yield import_module("run")
+    for name, module in list(sys.modules.items()):
+        if Path(getattr(module, "__file__", None) or "").parent == FOLDER:
+            del sys.modules[name]
 
 
-def test_every_benchmark_is_listed() -> None:
-    names = run("run.py", "--list").stdout.split()
+def test_every_benchmark_is_listed(runner: ModuleType) -> None:
+    names = runner.benchmarks()
     assert set(WITHOUT_PEERS) | {"encoder", "automatic_generation", "training", "scaling"} <= set(names)
     told = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert [name for name in names if f"| `{name}` |" not in told] == []
 
 
-def test_unknown_name_is_refused() -> None:
-    result = run("run.py", "no-such-benchmark")
-    assert result.returncode == 2
-    assert "no benchmark no-such-benchmark; there are" in result.stderr
+def test_unknown_name_is_refused(
+    runner: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", "no-such-benchmark"])
+    with pytest.raises(SystemExit, match="2"):
+        runner.main()
+    assert "no benchmark no-such-benchmark; there are" in capsys.readouterr().err
+
+
+def test_rows_of_a_run_that_was_cut_off_are_kept(runner: ModuleType, tmp_path: Path) -> None:
+    machine = {"processor": "one", "versions": {"torch": "2"}, "date": "2026-01-02", "limits": {"float32": 1}}
+    rows = [{"name": "first"}, {"name": "second"}]
+    path = tmp_path / "encoder.json"
+    assert runner.rows_left(path, machine) == {}
+    path.write_text(json.dumps({"machine": machine, "rows": rows}))
+    later = machine | {"date": "2026-01-03", "limits": {"float32": 2}}
+    assert list(runner.rows_left(path, later).values()) == rows
+    assert runner.rows_left(path, machine | {"versions": {"torch": "3"}}) == {}
 
 
 @pytest.mark.slow
 def test_outputs_are_equal_on_small_inputs() -> None:
     """Each benchmark checks its sides' outputs before it times them."""
-    result = run("-c", ALL_QUICK)
+    command = [sys.executable, "-c", ALL_QUICK]
+    result = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("identical") > 2
