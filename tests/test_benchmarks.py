@@ -56,6 +56,21 @@ def test_rows_of_a_run_that_was_cut_off_are_kept(runner: ModuleType, tmp_path: P
     assert runner.rows_left(path, machine | {"versions": {"torch": "3"}}) == {}
 
 
+def test_the_limit_is_that_of_the_minutes_between_the_rounds(runner: ModuleType) -> None:
+    """The machine's rate changes; one that was taken before the rounds is not theirs."""
+    sides, limits = import_module("sides"), runner.Limits(float32=1.0, bfloat16=None, bandwidth=100.0)
+    work = {"maskwright": lambda: 1, "peer": lambda: 1}
+    rates = iter([10.0, 40.0, 20.0])
+    row = sides.measure(
+        sides.Comparison("sum", work, lambda outputs: "equal", operations=100, rounds=3),
+        limits,
+        lambda arithmetic: next(rates),
+    )
+    assert row["limit"] == 100 / 20
+    moves = sides.Comparison("copy", work, lambda outputs: "equal", moved=50, rounds=1)
+    assert sides.measure(moves, limits, lambda arithmetic: next(rates))["limit"] == 50 / 100
+
+
 @pytest.mark.slow
 def test_outputs_are_equal_on_small_inputs() -> None:
     """Each benchmark checks its sides' outputs before it times them."""
