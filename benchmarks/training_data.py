@@ -25,9 +25,8 @@ OVERLAP, APART = 0.85, 0.03
 resize takes another mean along outlines, of which small masks have most."""
 
 KEPT_SMALL = (
-    "A refined set keeps the decoder's small logits; enlarging them to the photo and turning them into "
-    "probabilities is more than half of our time. PNG and NPZ hold maps that are ready, at the photo's size, "
-    "and take many times the space."
+    "A refined set keeps the decoder's small logits, which are enlarged to the photo and turned into "
+    "probabilities at each reading; PNG and NPZ hold maps that are ready, at the photo's size."
 )
 RELEASED = (
     "The release resizes labels to the nearest pixel and takes the uncertainty at the input's size; ours "
