@@ -13,11 +13,9 @@ float32, with a warning; such rows say "emulated".
 OpenVINO has rows and processes of its own: beside it, the system of the machine with AVX2 took up to twice as
 long to give fresh memory, of which transformers and Meta's code ask for gigabytes in every pass.
 
-Where the time goes, by `encoder_profile.py` on one thread of the machine with AVX2: 63 % of ours are the
-linear layers, which have 75 % of the operations and run at the library's rate, as theirs do; 29 % are
-attention, which has the other 25 %. Of transformers' time 42 % are the linear layers, 20 % attention, 33 %
-copies, sums and activations, which ask for fresh memory: what that costs the machine at the time makes most
-of the difference between runs.
+Of the operations 75 % are the linear layers', 25 % attention's. In float32 without AVX-512 our attention runs
+in kernels of its own, outside torch. What the copies, sums and activations of transformers cost depends on
+what the machine takes for fresh memory at the time: that makes most of the difference between runs.
 """
 
 from __future__ import annotations

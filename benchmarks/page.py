@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sides import OURS
+from sides import OURS, misses
 
 from maskwright.io.files import read_json, write_text
 
@@ -23,8 +23,8 @@ and what takes less than 20 ms again and again in each turn.
 above 1 we are faster. "limit" is the share of the machine's limit that we reach: the time that the work's
 matrix products take at the rate of a large one, timed between the rounds, or the bytes it must move at that
 of a copy, over our time. A goal that is missed says so, and below the table stand what it asks for, the
-machine's limit, the CPU time that the system took, mostly for fresh memory, and what else is known of the
-cause.
+machine's limit, the CPU time that the system took, mostly for fresh memory, where the time of a pass goes by
+torch's profiler ("outside torch" are kernels of our own), and what else is known of the cause.
 
 Curves tell how time and memory of our own work grow with its size: each point is a process of its own.
 
@@ -46,11 +46,6 @@ def peer_words(peer: dict[str, Any]) -> str:
     return f"{peer['ratio']:.2f} ({low:.2f}–{high:.2f}){goal}"
 
 
-def misses(peer: dict[str, Any]) -> bool:
-    """Whether there is a goal that is not reached."""
-    return bool(peer["goal"] is not None and peer["ratio"] < peer["goal"])
-
-
 def missed(row: dict[str, Any]) -> Iterator[str]:
     """For each goal that a row misses: our time as it asks for it, the limit, and the system's share."""
     for name, peer in row["peers"].items():
@@ -62,6 +57,15 @@ def missed(row: dict[str, Any]) -> Iterator[str]:
             sides = ", ".join(f"{side} {duration(row['system'][side])}" for side in (OURS, name))
             words += f"; the system's CPU time is {sides}"
         yield f"\n{row['name']}: {words}."
+        if profiles := row.get("profile"):
+            told = "; ".join(profile_words(side, profiles[side]) for side in (OURS, name))
+            yield f"\nOne pass on one thread: {told}."
+
+
+def profile_words(side: str, profile: dict[str, Any]) -> str:
+    """Where the time of a side's pass goes."""
+    shares = ", ".join(f"{share:.0%} {operation}" for operation, share in profile["shares"].items())
+    return f"{side} {duration(profile['seconds'])}, of which {shares}"
 
 
 def row_words(row: dict[str, Any]) -> str:

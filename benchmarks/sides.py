@@ -7,7 +7,8 @@ and again in its turn. The ratio is of the medians, its spread the smallest and 
 Beside them stand the CPU seconds that the system took, which is mostly the price of fresh memory.
 
 A machine is not always equally fast: what others do on it, and its heat, move its rate by a quarter within
-minutes. Where operations bound the work, the rate of its limit is that of products timed between the rounds.
+minutes. Where operations bound the work, the rate of its limit is that of products timed between the rounds;
+where such work misses a goal, one more pass of ours and of that peer is profiled.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from machine import Limits
+from profiles import profile_pass
 
 OURS = "maskwright"
 ROUNDS = 5
@@ -86,6 +88,7 @@ def measure(comparison: Comparison, limits: Limits, rate: Callable[[str], float]
         for side in sides
         if side != OURS
     }
+    missed = [side for side, peer in peers.items() if misses(peer)] if comparison.operations else []
     return {
         "name": comparison.name,
         "seconds": seconds,
@@ -95,7 +98,13 @@ def measure(comparison: Comparison, limits: Limits, rate: Callable[[str], float]
         "equal": equal,
         "rounds": comparison.rounds,
         "note": comparison.note,
+        "profile": {side: profile_pass(comparison.sides[side]) for side in [OURS, *missed] if missed},
     }
+
+
+def misses(peer: dict[str, Any]) -> bool:
+    """Whether there is a goal that is not reached."""
+    return bool(peer["goal"] is not None and peer["ratio"] < peer["goal"])
 
 
 def one_round(sides: dict[str, Callable[[], Any]], first: int) -> dict[str, tuple[float, float]]:

@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 # Their peers are libraries that the tests have anyway.
@@ -69,6 +72,30 @@ def test_the_limit_is_that_of_the_minutes_between_the_rounds(runner: ModuleType)
     assert row["limit"] == 100 / 20
     moves = sides.Comparison("copy", work, lambda outputs: "equal", moved=50, rounds=1)
     assert sides.measure(moves, limits, lambda arithmetic: next(rates))["limit"] == 50 / 100
+
+
+def test_a_missed_goal_is_explained_by_a_profile(runner: ModuleType) -> None:
+    sides, page = import_module("sides"), import_module("page")
+    one, threads = torch.ones(512, 512), torch.get_num_threads()
+    products = partial(torch.linalg.multi_dot, [one] * 9)
+
+    def row_with(goal: float) -> dict[str, Any]:
+        work = {"maskwright": products, "peer": lambda: one @ one}
+        compared = sides.Comparison(
+            "products", work, lambda outputs: "", goals={"peer": goal}, operations=1, rounds=1
+        )
+        row: dict[str, Any] = sides.measure(compared, runner.Limits(1.0, None, 1.0), lambda arithmetic: 1.0)
+        return row
+
+    missed = row_with(100.0)
+    assert torch.get_num_threads() == threads
+    assert list(missed["profile"]) == ["maskwright", "peer"]
+    assert missed["profile"]["maskwright"]["shares"]["mm"] > 0.5
+    assert sum(missed["profile"]["peer"]["shares"].values()) <= 1.0
+    told = "\n".join(page.missed(missed))
+    assert "goal 100 asks for" in told
+    assert "% mm" in told
+    assert row_with(1e-6)["profile"] == {}
 
 
 @pytest.mark.slow
