@@ -61,10 +61,10 @@ def write_page(
     segmenter: Segmenter | None,
     run: Mapping[str, str],
     *,
-    track: Callable[[Sequence[Reviewed]], Iterable[Reviewed]] = iter,
+    track: Callable[[Sequence[int]], Iterable[int]] = iter,
     on_failure: Callable[[str, MaskwrightError], None] = lambda item, error: None,
 ) -> Path:
-    """Write review.html with these masks, each photo opened again.
+    """Write review.html with these masks; each photo is opened, and encoded, once more.
 
     Args:
         folder: where to.
@@ -72,24 +72,25 @@ def write_page(
         dataset: where they are from.
         segmenter: what judged them, to show its own mask beside each; or None.
         run: facts for the top of the page.
-        track: wraps the masks, for a progress bar.
+        track: wraps the photos' places in the set, for a progress bar.
         on_failure: called with a photo that cannot be read any more, and why.
 
     Raises:
         FileError: when the page cannot be written.
     """
     make_folder(folder)
-    tiles: list[Html] = []
-    sample, item = None, -1
-    for one in track(queue):
+    by_photo: dict[int, list[int]] = {}
+    for place, one in enumerate(queue):
+        by_photo.setdefault(one.item, []).append(place)
+    tiles: dict[int, Html] = {}
+    for item in track(list(by_photo)):
+        places = by_photo[item]
         try:
-            if sample is None or item != one.item:
-                sample, item = dataset[one.item], one.item
-            tiles.append(_tile(len(tiles) + 1, one, sample, segmenter))
+            tiles |= _tiles(dataset[item], [(place + 1, queue[place]) for place in places], segmenter)
         except MaskwrightError as error:
-            on_failure(one.image, error)
+            on_failure(queue[places[0]].image, error)
     lead = "The masks that are most likely wrong, the riskiest first."
-    shown = element("section", element("div", *tiles, class_="tiles"))
+    shown = element("section", element("div", *(tiles[rank] for rank in sorted(tiles)), class_="tiles"))
     target = folder / "review.html"
     write_text(target, page("Masks to review", lead, element("section", facts(run)), shown))
     return target
@@ -111,14 +112,26 @@ def _within(start: float, stop: float, length: int) -> tuple[int, int]:
     return max(0, int(start)), min(length, int(np.ceil(stop)))
 
 
-def _tile(rank: int, one: Reviewed, sample: Sample, segmenter: Segmenter | None) -> Html:
-    k = sample.ids.index(one.mask)
-    label = sample.masks[k]
+def _tiles(
+    sample: Sample, ranked: Sequence[tuple[int, Reviewed]], segmenter: Segmenter | None
+) -> dict[int, Html]:
+    """By rank, the tiles of some masks of one photo."""
+    labels = {rank: sample.masks[sample.ids.index(one.mask)] for rank, one in ranked}
+    opinions = {}
+    if segmenter is not None:
+        embedding = segmenter.embed(sample.image)
+        opinions = {
+            rank: second_opinion(segmenter, embedding, labels[rank]) for rank, one in ranked if one.area
+        }
+    return {rank: _tile(rank, one, sample, labels[rank], opinions.get(rank)) for rank, one in ranked}
+
+
+def _tile(rank: int, one: Reviewed, sample: Sample, label: BoolArray, opinion: BoolArray | None) -> Html:
     # Of an empty mask there is nothing to cut out: the whole photo shows where it should be.
     box = one.box if one.area else (0, 0, sample.image.size[1], sample.image.size[0])
     pictures, captions = [cut_out(sample, label, box)], ["label"]
-    if segmenter is not None and one.area:
-        pictures.append(cut_out(sample, second_opinion(segmenter, sample, k), box))
+    if opinion is not None:
+        pictures.append(cut_out(sample, opinion, box))
         captions.append("model")
     name = " ".join(filter(None, (Path(one.image).name, f"mask {one.mask}", one.category)))
     figures = {"risk": one.risk, "agreement": one.agreement, "quality": one.quality}

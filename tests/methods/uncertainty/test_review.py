@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from methods.squares import make_squares
 from PIL import Image as PILImage
 from tiny import save_tiny_heads, save_tiny_model
+from work import ModelCalls
 
 from maskwright.cli.main import main
 from maskwright.data.registry import open_dataset
@@ -64,7 +65,7 @@ def test_a_model_judges_every_mask(squares: Path, model: Path) -> None:
     for one in queue:
         sample = dataset[one.item]
         k = sample.ids.index(one.mask)
-        own = second_opinion(segmenter, sample, k)
+        own = second_opinion(segmenter, segmenter.embed(sample.image), sample.masks[k])
         assert one.agreement == pytest.approx(float(iou(own, sample.masks[k])))
         x, y, width, height = one.box
         masks = segmenter(sample.image, boxes=[x, y, x + width, y + height])
@@ -72,6 +73,19 @@ def test_a_model_judges_every_mask(squares: Path, model: Path) -> None:
         assert one.quality is not None
         assert (one.low, one.high) == expected_range(one.agreement or 0.0, one.quality)
         assert one.area == sample.masks[k].sum()
+
+
+def test_a_photo_is_encoded_once_for_the_queue_and_once_for_the_page(
+    squares: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = ModelCalls(monkeypatch)
+    assert run(f"labels:{squares}", "--model", model, "--out", tmp_path, "--device", "cpu") == 0
+    photos = len(open_dataset(f"labels:{squares}"))
+    page = (tmp_path / "review.html").read_text()
+    places = [page.index(f">{rank}. ") for rank in range(1, 7)]
+    assert places == sorted(places)
+    assert calls.encoded == [1] * 2 * photos
+    assert photos < 6
 
 
 def test_empty_masks_are_the_riskiest(squares: Path, model: Path) -> None:

@@ -124,9 +124,9 @@ def review(
     return sorted(found, key=lambda one: -one.risk)
 
 
-def second_opinion(segmenter: Segmenter, sample: Sample, k: int) -> BoolArray:
-    """The model's own (H, W) mask for the box of label k, as `review` compared it."""
-    answer: BoolArray = _ask(segmenter, segmenter.embed(sample.image), sample.masks[[k]]).binary()[0, 0]
+def second_opinion(segmenter: Segmenter, embedding: Embedding, label: BoolArray) -> BoolArray:
+    """The model's own (H, W) mask for the box of a label of that size, as `review` compared it."""
+    answer: BoolArray = _ask(segmenter, embedding, label[None]).binary()[0, 0]
     return answer
 
 
