@@ -46,7 +46,8 @@ def test_the_command_writes_a_page_figures_and_pictures(
 
     content = json.loads((tmp_path / "demo/report.json").read_text())
     assert content["model"]["family"] == "nano"
-    assert content["versions"]["torch"] == torch.__version__
+    # The name of the build, such as +cu130, may be missing in what is installed.
+    assert torch.__version__.startswith(content["versions"]["torch"])
     (photo,) = content["photos"]
     assert (photo["name"], photo["height"], photo["width"]) == ("cat", 300, 451)
     assert [mode["mode"] for mode in photo["modes"]] == MODES
