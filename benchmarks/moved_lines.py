@@ -81,7 +81,7 @@ def moved(labels: Labels, matrix: Matrix) -> dict[str, FloatArray]:
     ways = {
         "label maps moved, lines drawn anew": move_outlines(labels, matrix, CROP, 1),
         "lines widened, moved, thinned": move_lines(lines, matrix, CROP, 1),
-        "lines moved, bilinear": warp_maps(lines[None].astype(np.float32), matrix, crop)[0],
+        "lines moved, bilinear": warp_maps(lines[None].astype(np.float32), [0], matrix, crop)[0],
         "lines moved, nearest": cv2.warpAffine(lines.view(np.uint8), matrix, crop, flags=cv2.INTER_NEAREST),
     }
     return {name: np.asarray(value, np.float32) for name, value in ways.items()}

@@ -7,8 +7,9 @@ and again in its turn. The ratio is of the medians, its spread the smallest and 
 Beside them stand the CPU seconds that the system took, which is mostly the price of fresh memory.
 
 A machine is not always equally fast: what others do on it, and its heat, move its rate by a quarter within
-minutes. Where operations bound the work, the rate of its limit is that of products timed between the rounds;
-where such work misses a goal, one more pass of ours and of that peer is profiled.
+minutes. Where operations bound the work, the rate of its limit is that of products timed between the rounds.
+
+Where a goal is missed, two more passes of ours and of that peer tell where the time goes.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def measure(comparison: Comparison, limits: Limits, rate: Callable[[str], float]
         for side in sides
         if side != OURS
     }
-    missed = [side for side, peer in peers.items() if misses(peer)] if comparison.operations else []
+    missed = [side for side, peer in peers.items() if misses(peer)]
+    watched = [OURS, *missed] if missed else []
     return {
         "name": comparison.name,
         "seconds": seconds,
@@ -98,7 +100,9 @@ def measure(comparison: Comparison, limits: Limits, rate: Callable[[str], float]
         "equal": equal,
         "rounds": comparison.rounds,
         "note": comparison.note,
-        "profile": {side: profile_pass(comparison.sides[side]) for side in [OURS, *missed] if missed},
+        "profile": {
+            side: profile_pass(comparison.sides[side], in_torch=comparison.operations > 0) for side in watched
+        },
     }
 
 

@@ -98,6 +98,15 @@ def test_a_missed_goal_is_explained_by_a_profile(runner: ModuleType) -> None:
     assert row_with(1e-6)["profile"] == {}
 
 
+def test_work_outside_torch_is_profiled_by_functions(runner: ModuleType) -> None:
+    def pass_of_sorting() -> None:
+        sorted(range(400_000), key=str)
+
+    shares = import_module("profiles").profile_pass(pass_of_sorting, in_torch=False)["shares"]
+    assert next(iter(shares)) == "builtins.sorted"
+    assert 0.9 < sum(shares.values()) <= 1.0
+
+
 @pytest.mark.slow
 def test_outputs_are_equal_on_small_inputs() -> None:
     """Each benchmark checks its sides' outputs before it times them."""

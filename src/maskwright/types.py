@@ -89,13 +89,17 @@ class Geometry:
         (height, width), (new_height, new_width) = self.size, self.input_size
         return points * points.new_tensor([new_width / width, new_height / height])
 
+    def in_input(self, low_res: Tensor) -> Tensor:
+        """Resize (A, h, w) logits of the padded square to the model's input and cut the image out."""
+        if self.resize == "stretch":
+            return low_res
+        square = F.interpolate(low_res[None], (self.side, self.side), mode="bilinear", align_corners=False)
+        return square[0, :, : self.input_size[0], : self.input_size[1]]
+
     def to_image(self, low_res: Tensor) -> Tensor:
         """Resize (A, h, w) logits of the padded square to the original size (A, H, W), bilinear."""
-        logits = low_res[None]
-        if self.resize == "pad":
-            logits = F.interpolate(logits, (self.side, self.side), mode="bilinear", align_corners=False)
-            logits = logits[..., : self.input_size[0], : self.input_size[1]]
-        return F.interpolate(logits, self.size, mode="bilinear", align_corners=False)[0]
+        inside = self.in_input(low_res)[None]
+        return F.interpolate(inside, self.size, mode="bilinear", align_corners=False)[0]
 
     def to_low_res(self, masks: Tensor, low_res: int) -> Tensor:
         """Resize (A, H, W) maps of the original image into the padded square (A, low_res, low_res)."""
@@ -321,17 +325,17 @@ class Masks:
 class Maps:
     """K float32 maps of one photo, array-like and read-only, each made only when it is asked for.
 
-    Hundreds of maps at a photo's full size would take gigabytes, and training looks at a few of them. Indexed
-    as an array is along its first axis: a number gives (H, W); a list, a slice or an array of numbers or of
-    truth values gives (k, H, W). `numpy.asarray` makes them all.
+    Hundreds of maps at a photo's full size would take gigabytes, and training looks at a few of them, mostly
+    at a smaller size. Indexed as an array is along its first axis: a number gives (H, W); a list, a slice or
+    an array of numbers or of truth values gives (k, H, W). `numpy.asarray` makes them all.
 
     Args:
         shape: (K, H, W).
-        make: gives the map of a number from 0 to K - 1, (H, W) float32.
+        make: gives the map of a number from 0 to K - 1, or its means over blocks, float32; see `at`.
     """
 
     shape: tuple[int, int, int]
-    make: Callable[[int], FloatArray]
+    make: Callable[[int, tuple[int, int]], FloatArray]
 
     dtype = np.dtype(np.float32)
     ndim = 3
@@ -343,14 +347,18 @@ class Maps:
         chosen = index if isinstance(index, slice) else np.asarray(index, None if np.size(index) else np.intp)
         rows = np.arange(len(self))[chosen]
         if rows.ndim == 0:
-            return self.make(int(rows))
+            return self.at(int(rows))
         maps = np.empty((len(rows), *self.shape[1:]), np.float32)
         for place, row in enumerate(rows):
-            maps[place] = self.make(int(row))
+            maps[place] = self.at(int(row))
         return maps
 
+    def at(self, index: int, blocks: tuple[int, int] = (1, 1)) -> FloatArray:
+        """A map, or its means over blocks of so many rows and columns, as `data.transforms.shrink`."""
+        return self.make(index, blocks)
+
     def __iter__(self) -> Iterator[FloatArray]:
-        return map(self.make, range(len(self)))
+        return map(self.at, range(len(self)))
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return self[:].astype(dtype or np.float32, copy=False)

@@ -15,6 +15,7 @@ from maskwright.data.area import AreaFilter, scaled_area
 from maskwright.data.check import check_dataset
 from maskwright.data.registry import open_dataset
 from maskwright.data.soft_maps import Place, SoftMask, maps_of
+from maskwright.data.transforms import resize_matrix, shrink, warp_maps
 from maskwright.errors import ConfigError, DatasetError, FileError
 from maskwright.io.label_shards import read_masks, write_masks
 from maskwright.types import FloatArray, Maps, Resize
@@ -71,6 +72,43 @@ def test_maps_lie_where_the_model_saw_them(
     outside[y : y + height, x : x + width] = False
     assert not sample.uncertainty[0][outside].any()
     assert not sample.soft[0][outside].any()
+
+
+@pytest.mark.parametrize("resize", ["pad", "stretch"])
+@pytest.mark.parametrize("blocks", [(2, 2), (3, 5), (1, 4), (8, 8)])
+def test_means_over_blocks_are_those_of_the_maps(
+    tmp_path: Path, resize: Resize, blocks: tuple[int, int]
+) -> None:
+    sharp, other = disc(5, 5, 3, 6.0), disc(6, 5, 3, 6.0)
+    root = make_label_set(tmp_path, {"a.png": [made((203, 299), sharp, other, None, resize)]})
+    (sample,) = open_dataset(f"labelled:{root}?min_ratio=0&min_refine_ratio=0&max_ratio=1")
+    assert isinstance(sample.soft, Maps)
+    assert isinstance(sample.uncertainty, Maps)
+    assert np.abs(sample.soft.at(0, blocks) - shrink(sample.soft[0], blocks)).max() < 0.02
+    found, exact = sample.uncertainty.at(0, blocks), shrink(sample.uncertainty[0], blocks)
+    assert found.shape == exact.shape
+    # Where both signs are in a block, the difference of means is the smaller.
+    assert np.abs(found - exact).max() < 0.1
+    assert np.abs(found - exact).mean() < 0.01 * exact[exact > 0.05].mean()
+    matrix = resize_matrix((203, 299), (50, 60))
+    moved = [warp_maps(maps, [0], matrix, (50, 60)) for maps in (sample.uncertainty, sample.uncertainty[:])]
+    assert np.abs(moved[0] - moved[1]).mean() < 0.001
+
+
+def test_means_over_blocks_of_a_crop_are_exact(tmp_path: Path) -> None:
+    half = made(WIDE, disc(5, 5, 3), None, (20, 5, 31, 20))
+    root = make_label_set(tmp_path, {"a.png": [half]}, refined=False)
+    (sample,) = open_dataset(f"labelled:{root}?min_ratio=0&max_ratio=1")
+    assert isinstance(sample.soft, Maps)
+    assert (sample.soft.at(0, (4, 3)) == shrink(sample.soft[0], (4, 3))).all()
+
+
+def test_a_mask_that_was_not_refined_has_as_many_zeros_as_blocks() -> None:
+    low = np.full((16, 16), 200, np.uint8)
+    mask = SoftMask(Place((40, 61), (0, 0, 61, 40), 64, "pad"), low, None)
+    for zeros in (mask.uncertainty((3, 4)), mask.indecision((3, 4))):
+        assert zeros.shape == mask.best((3, 4)).shape == (14, 16)
+        assert not zeros.any()
 
 
 def test_the_uncertainty_is_zero_for_small_masks(tmp_path: Path) -> None:

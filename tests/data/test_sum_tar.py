@@ -13,6 +13,7 @@ from data.miniatures import photo, save
 from maskwright.data import sum_tar
 from maskwright.data.check import check_dataset
 from maskwright.data.registry import open_dataset
+from maskwright.data.transforms import shrink
 from maskwright.errors import DatasetError, FileError
 from maskwright.io.byte_maps import decode_map, encode_map
 from maskwright.types import ByteArray, FloatArray, Maps
@@ -90,6 +91,8 @@ def test_masks_soft_masks_and_uncertainties(tmp_path: Path) -> None:
             exact = np.abs(whole(LABELS[k]) - whole(REFINED[k]))
             assert np.abs(sample.uncertainty[k] - exact).max() < 0.02
             assert exact.max() > 0.4
+            for maps, full in ((sample.soft, whole(LABELS[k])), (sample.uncertainty, exact)):
+                assert np.abs(maps.at(k, (2, 3)) - shrink(full, (2, 3))).mean() < 0.01
 
 
 def test_refined_maps_lie_in_the_padded_square(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from maskwright.data.transforms import (
     resize_matrix,
     rotation_matrix,
     shift_matrix,
+    shrink,
     warp_boxes,
     warp_image,
     warp_labels,
@@ -120,8 +121,28 @@ def test_shrinking_averages_instead_of_skipping() -> None:
     stripes[:, ::2] = 255
     small = warp_image(stripes, resize_matrix((120, 120), (20, 20)), (20, 20))
     assert np.abs(small.astype(int) - 127.5).max() <= 1
-    maps = warp_maps(stripes[None, ..., 0].astype(np.float32), resize_matrix((120, 120), (20, 20)), (20, 20))
+    maps = warp_maps(
+        stripes[None, ..., 0].astype(np.float32), [0], resize_matrix((120, 120), (20, 20)), (20, 20)
+    )
     np.testing.assert_allclose(maps, 127.5, atol=1e-3)
+
+
+@given(sizes, st.tuples(st.integers(1, 9), st.integers(1, 9)), st.integers(0, 2**32), st.booleans())
+@settings(deadline=None)
+def test_shrinking_takes_means_of_blocks(
+    size: tuple[int, int], blocks: tuple[int, int], seed: int, is_photo: bool
+) -> None:
+    shape = (*size, 3) if is_photo else size
+    plane = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8 if is_photo else np.float32)
+    beyond = [(0, -length % block) for length, block in zip(size, blocks, strict=True)]
+    whole = np.pad(plane, [*beyond, (0, 0)] if is_photo else beyond, mode="edge").astype(np.float64)
+    rows, columns = (length // block for length, block in zip(whole.shape[:2], blocks, strict=True))
+    means = whole.reshape(rows, blocks[0], columns, blocks[1], -1).mean(axis=(1, 3))
+    found = shrink(plane, blocks)
+    assert found.dtype == plane.dtype
+    assert found.shape[:2] == (rows, columns)
+    # Bytes are rounded after each halving.
+    np.testing.assert_allclose(found.reshape(means.shape), means, atol=2.0 if is_photo else 1e-3)
 
 
 @given(matrices())

@@ -21,6 +21,7 @@ from maskwright.data.area import SIDE, AreaFilter
 from maskwright.data.dataset import Problem, SampleError
 from maskwright.data.files import PairedFiles, list_below, pair_files, require_folders
 from maskwright.data.soft_maps import Place, maps_of
+from maskwright.data.transforms import Size, shrink
 from maskwright.errors import DatasetError
 from maskwright.io.byte_maps import decode_map
 from maskwright.io.images import read_image
@@ -65,15 +66,15 @@ class _Mask:
             return self.kept
         return decode_map(self.packed, self.where, self.size[0] * self.size[1])
 
-    def probability(self) -> FloatArray:
-        return shares(self.values())
+    def probability(self, blocks: Size) -> FloatArray:
+        return shares(shrink(self.values(), blocks))
 
-    def uncertainty(self) -> FloatArray:
-        if self.refined is None:
-            return np.zeros(self.size, np.float32)
+    def uncertainty(self, blocks: Size) -> FloatArray:
         place = Place(self.size, (0, 0, self.size[1], self.size[0]), SIDE, "pad")
-        difference = self.probability()
-        difference -= place.to_image(self.refined)
+        if self.refined is None:
+            return place.nowhere(blocks)
+        difference = self.probability(blocks)
+        difference -= place.to_image(self.refined, blocks)
         return np.abs(difference, out=difference)
 
 

@@ -7,16 +7,18 @@ edges (see `data.prompts`). K masks, H, W size.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.types import BoolArray, ByteArray, FloatArray
+from maskwright.types import BoolArray, ByteArray, FloatArray, Maps
 
 Matrix = npt.NDArray[np.float64]
 Size = tuple[int, int]
+Plane = TypeVar("Plane", bound=npt.NDArray[Any])
 
 IMAGE_FILL = 128
 
@@ -137,11 +139,16 @@ def warp_image(image: ByteArray, matrix: Matrix, out: Size, fill: int = IMAGE_FI
     return _warp(image, matrix, out, fill)
 
 
-def warp_maps(maps: FloatArray, matrix: Matrix, out: Size) -> FloatArray:
-    """Map (K, H, W) float32 maps to size `out`, bilinear and without aliasing; 0 outside the source."""
-    result = np.zeros((len(maps), *out), np.float32)
-    for k, plane in enumerate(maps):
-        result[k] = _warp(plane, matrix, out, 0)
+def warp_maps(maps: FloatArray | Maps, chosen: Sequence[int], matrix: Matrix, out: Size) -> FloatArray:
+    """Map some of (K, H, W) float32 maps to size `out`, bilinear and without aliasing; 0 outside the source.
+
+    `Maps` are made no larger than that asks for.
+    """
+    blocks, rest = _blocks_first(matrix)
+    result = np.zeros((len(chosen), *out), np.float32)
+    for place, k in enumerate(chosen):
+        plane = maps.at(k, blocks) if isinstance(maps, Maps) else shrink(maps[k], blocks)
+        result[place] = _sample(plane, rest, out, 0)
     return result
 
 
@@ -167,23 +174,44 @@ def warp_labels(
     return cast("npt.NDArray[np.int32]", moved.astype(np.int32))
 
 
+def shrink(plane: Plane, blocks: Size) -> Plane:
+    """Means over blocks of so many rows and columns of an (H, W) or (H, W, C) array.
+
+    The result has ⌈H / rows⌉ by ⌈W / columns⌉ pixels: where blocks reach over the right or lower edge, it is
+    repeated. (With whole blocks OpenCV is several times quicker than with shares of pixels.)
+    """
+    if blocks == (1, 1):
+        return plane
+    below, right = (-length % block for length, block in zip(plane.shape[:2], blocks, strict=True))
+    if below or right:
+        plane = cast(Plane, cv2.copyMakeBorder(plane, 0, below, 0, right, cv2.BORDER_REPLICATE))
+    while blocks[0] % 2 == blocks[1] % 2 == 0:  # what OpenCV is quickest at
+        plane, blocks = _shrunk(plane, (2, 2)), (blocks[0] // 2, blocks[1] // 2)
+    return _shrunk(plane, blocks)
+
+
+def _shrunk(plane: Plane, blocks: Size) -> Plane:
+    size = (plane.shape[1] // blocks[1], plane.shape[0] // blocks[0])
+    return cast(Plane, cv2.resize(plane, size, interpolation=cv2.INTER_AREA))
+
+
 def _warp(plane: npt.NDArray[Any], matrix: Matrix, out: Size, fill: int) -> npt.NDArray[Any]:
-    plane, matrix = _shrink_first(plane, matrix)
+    blocks, rest = _blocks_first(matrix)
+    return _sample(shrink(plane, blocks), rest, out, fill)
+
+
+def _sample(plane: npt.NDArray[Any], matrix: Matrix, out: Size, fill: int) -> npt.NDArray[Any]:
     return cast(
         "npt.NDArray[Any]",
         cv2.warpAffine(plane, matrix, out[::-1], flags=cv2.INTER_LINEAR, borderValue=(fill, fill, fill)),
     )
 
 
-def _shrink_first(plane: npt.NDArray[Any], matrix: Matrix) -> tuple[npt.NDArray[Any], Matrix]:
-    """Average blocks of pixels where the matrix shrinks to half or less: bilinear sampling skips pixels."""
-    height, width = plane.shape[:2]
+def _blocks_first(matrix: Matrix) -> tuple[Size, Matrix]:
+    """Of what blocks a picture's means are taken before it is sampled, and the matrix from there.
+
+    Where a matrix shrinks to half or less, bilinear sampling would skip pixels.
+    """
     scale_x, scale_y = np.linalg.norm(matrix[:, :2], axis=0)
-    small = (
-        max(1, round(height / max(1, int(1 / scale_y)))),
-        max(1, round(width / max(1, int(1 / scale_x)))),
-    )
-    if small == (height, width):
-        return plane, matrix
-    shrunk = cv2.resize(plane, small[::-1], interpolation=cv2.INTER_AREA)
-    return shrunk, compose(resize_matrix(small, (height, width)), matrix)
+    rows, columns = (max(1, int(1 / scale)) for scale in (scale_y, scale_x))
+    return (rows, columns), compose(resize_matrix((1, 1), (rows, columns)), matrix)

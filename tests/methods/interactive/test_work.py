@@ -32,9 +32,9 @@ def test_only_what_is_asked_for_is_enlarged(
     enlarged: list[ByteArray] = []
     plain = Place.to_image
 
-    def counting(self: Place, values: ByteArray) -> FloatArray:
+    def counting(self: Place, values: ByteArray, blocks: tuple[int, int] = (1, 1)) -> FloatArray:
         enlarged.append(values)
-        return plain(self, values)
+        return plain(self, values, blocks)
 
     monkeypatch.setattr(Place, "to_image", counting)
     batch = data.collate([data[ItemKey(1, 0, 42)]])

@@ -193,7 +193,7 @@ class FinetuneData(TrainingData):
         if sample.uncertainty is None:
             return None
         side = self.frame.side
-        return 1 - warp_maps(sample.uncertainty[chosen], matrix, (side, side))
+        return 1 - warp_maps(sample.uncertainty, chosen, matrix, (side, side))
 
     def draw_prompts(self, kind: PromptName, masks: BoolArray, rng: np.random.Generator) -> PromptBatch:
         """The prompts of N objects, each drawn from its mask in the frame."""

@@ -271,7 +271,7 @@ def _view_certainty(sample: Sample, chosen: Sequence[int], matrix: Matrix, side:
         return None
     certainty = np.zeros((len(chosen), side, side), np.uint8)
     for place, k in enumerate(chosen):
-        doubt = warp_maps(np.asarray(sample.uncertainty[k])[None], matrix, (side, side))[0]
+        doubt = warp_maps(sample.uncertainty, [k], matrix, (side, side))[0]
         certainty[place] = np.rint(255 * (1 - doubt))
     return certainty
 
