@@ -79,4 +79,4 @@ def function_name(file: str, _line: int, name: str) -> str:
     if built_in := BUILT_IN.fullmatch(name):
         method, kind, function = built_in.groups()
         return f"{kind}.{method}" if method else str(function).removeprefix("torch._C._nn.")
-    return name if file == "~" else f"{Path(file).stem}.{name}"
+    return name.strip("<>") if file == "~" else f"{Path(file).stem}.{name}"

@@ -25,8 +25,8 @@ OVERLAP, APART = 0.85, 0.03
 resize takes another mean along outlines, of which small masks have most."""
 
 RELEASED = (
-    "The release takes of each label's pixels the nearest to the input's, of 4.4 × 4.4; ours takes means over "
-    "them, of the labels and of the refined masks, and checks the sums of every PNG."
+    "The release takes the nearest of a label's 4.4 × 4.4 pixels for each of the input's; ours takes means "
+    "over them, of labels and refined masks, and checks the sums of every PNG."
 )
 
 
