@@ -13,12 +13,13 @@ float32, with a warning; such rows say "emulated".
 OpenVINO has rows and processes of its own: beside it, the system of a machine with AVX2 took up to twice as
 long to give fresh memory, of which transformers and Meta's code ask for gigabytes in every pass.
 
-Of the operations 75 % are the linear layers' and 25 % attention's, which in float32 without AVX-512 runs in
-kernels of our own, outside torch: by the profiles below, the linear layers run at the machine's rate, as
-transformers' do, and attention at three quarters of it. What the copies and sums of transformers cost depends
-on what the machine takes for fresh memory at the time, which makes most of the difference between runs. Those
-of float32 beside transformers are the third on machines with AVX2, taken for the profiles; the two before had
-1.55 and 1.68 for one image of SAM, 1.44 and 1.59 of SAM-HQ, and for four 2.36 and 1.74, and 1.97 and 1.70.
+Of the operations 75 % are the linear layers' and 25 % attention's, which in float32 without AVX-512 runs
+in kernels of our own, outside torch: by the profiles below, the linear layers run at the rate of
+transformers' within a tenth, and attention at three quarters of it. What the copies and sums of
+transformers cost depends on what the machine takes for fresh memory at the time, which makes most of the
+difference between runs. Those of float32 beside transformers are the third on machines with AVX2, taken
+for the profiles; the two before had 1.55 and 1.68 for one image of SAM, 1.44 and 1.59 of SAM-HQ, and for
+four 2.36 and 1.74, and 1.97 and 1.70.
 
 An earlier encoder on a processor with AVX-512, which computes bfloat16, missed the goal of twice
 transformers' speed for one image of SAM-HQ: 1.82 in float32, 1.70 in bfloat16. SAM had 2.15 and 2.44,

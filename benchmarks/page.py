@@ -24,7 +24,8 @@ above 1 we are faster. "limit" is the share of the machine's limit that we reach
 matrix products take at the rate of a large one, timed between the rounds, or the bytes it must move at that
 of a copy, over our time. A goal that is missed says so, and below the table stand what it asks for, the
 machine's limit, the CPU time that the system took, mostly for fresh memory, where the time of a pass goes by
-torch's profiler ("outside torch" are kernels of our own) or Python's, and what else is known of the cause.
+torch's profiler ("outside torch": Python, and with us kernels of our own) or Python's, and what else is
+known of the cause.
 
 Curves tell how time and memory of our own work grow with its size: each point is a process of its own.
 

@@ -54,10 +54,10 @@ def operations(run: Callable[[], Any]) -> tuple[float, dict[str, float]]:
         start = time.perf_counter()
         finished(run)
         whole = time.perf_counter() - start
-    clock = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
-    found = {
-        event.key.removeprefix("aten::"): getattr(event, clock) / 1e6 for event in watched.key_averages()
-    }
+    events = watched.key_averages()
+    on_gpu = any(event.self_device_time_total for event in events)
+    clock = "self_device_time_total" if on_gpu else "self_cpu_time_total"
+    found = {event.key.removeprefix("aten::"): getattr(event, clock) / 1e6 for event in events}
     return whole, found | {OUTSIDE: max(0.0, whole - sum(found.values()))}
 
 

@@ -74,25 +74,26 @@ def test_maps_lie_where_the_model_saw_them(
     assert not sample.soft[0][outside].any()
 
 
+@pytest.mark.parametrize("target", ["label", "refined"])
 @pytest.mark.parametrize("resize", ["pad", "stretch"])
-@pytest.mark.parametrize("blocks", [(2, 2), (3, 5), (1, 4), (8, 8)])
+@pytest.mark.parametrize("blocks", [(2, 2), (3, 5), (1, 4), (8, 8), (60, 61)])
 def test_means_over_blocks_are_those_of_the_maps(
-    tmp_path: Path, resize: Resize, blocks: tuple[int, int]
+    tmp_path: Path, resize: Resize, blocks: tuple[int, int], target: str
 ) -> None:
-    sharp, other = disc(5, 5, 3, 6.0), disc(6, 5, 3, 6.0)
+    """Of an outline that is sharp, and of doubts that are a thin line along it."""
+    sharp, other = disc(5, 5, 3, 6.0), disc(5.3, 5, 3.2, 6.0)
     root = make_label_set(tmp_path, {"a.png": [made((203, 299), sharp, other, None, resize)]})
-    (sample,) = open_dataset(f"labelled:{root}?min_ratio=0&min_refine_ratio=0&max_ratio=1")
-    assert isinstance(sample.soft, Maps)
-    assert isinstance(sample.uncertainty, Maps)
-    assert np.abs(sample.soft.at(0, blocks) - shrink(sample.soft[0], blocks)).max() < 0.02
-    found, exact = sample.uncertainty.at(0, blocks), shrink(sample.uncertainty[0], blocks)
-    assert found.shape == exact.shape
-    # Where both signs are in a block, the difference of means is the smaller.
-    assert np.abs(found - exact).max() < 0.1
-    assert np.abs(found - exact).mean() < 0.01 * exact[exact > 0.05].mean()
-    matrix = resize_matrix((203, 299), (50, 60))
-    moved = [warp_maps(maps, [0], matrix, (50, 60)) for maps in (sample.uncertainty, sample.uncertainty[:])]
-    assert np.abs(moved[0] - moved[1]).mean() < 0.001
+    spec = f"labelled:{root}?min_ratio=0&min_refine_ratio=0&max_ratio=1&target={target}"
+    (sample,) = open_dataset(spec)
+    for maps in (sample.soft, sample.uncertainty):
+        assert isinstance(maps, Maps)
+        found, exact = maps.at(0, blocks), shrink(maps[0], blocks)
+        assert found.shape == exact.shape
+        assert np.abs(found - exact).max() < 0.1
+        assert found.sum() == pytest.approx(exact.sum(), rel=0.04)
+        matrix = resize_matrix((203, 299), (50, 60))
+        moved = [warp_maps(each, [0], matrix, (50, 60)) for each in (maps, maps[:])]
+        assert np.abs(moved[0] - moved[1]).max() < 0.02
 
 
 def test_means_over_blocks_of_a_crop_are_exact(tmp_path: Path) -> None:
@@ -105,10 +106,13 @@ def test_means_over_blocks_of_a_crop_are_exact(tmp_path: Path) -> None:
 
 def test_a_mask_that_was_not_refined_has_as_many_zeros_as_blocks() -> None:
     low = np.full((16, 16), 200, np.uint8)
-    mask = SoftMask(Place((40, 61), (0, 0, 61, 40), 64, "pad"), low, None)
-    for zeros in (mask.uncertainty((3, 4)), mask.indecision((3, 4))):
-        assert zeros.shape == mask.best((3, 4)).shape == (14, 16)
-        assert not zeros.any()
+    masks = [SoftMask(Place((40, 61), (0, 0, 61, 40), 64, "pad"), low, None)]
+    for kind in ("uncertainty", "indecision", "best"):
+        found = maps_of(masks, (40, 61), kind).at(0, (3, 4))
+        assert found.shape == (14, 16)
+        assert found.any() == (kind == "best")
+    # One of three rows and one of four columns of the last blocks are in the photo.
+    assert found[-1, -1] == pytest.approx(found[0, 0] / 12, rel=1e-5)
 
 
 def test_the_uncertainty_is_zero_for_small_masks(tmp_path: Path) -> None:

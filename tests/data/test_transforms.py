@@ -135,14 +135,35 @@ def test_shrinking_takes_means_of_blocks(
     shape = (*size, 3) if is_photo else size
     plane = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8 if is_photo else np.float32)
     beyond = [(0, -length % block) for length, block in zip(size, blocks, strict=True)]
-    whole = np.pad(plane, [*beyond, (0, 0)] if is_photo else beyond, mode="edge").astype(np.float64)
+    whole = np.pad(plane, [*beyond, (0, 0)] if is_photo else beyond, constant_values=50).astype(np.float64)
     rows, columns = (length // block for length, block in zip(whole.shape[:2], blocks, strict=True))
     means = whole.reshape(rows, blocks[0], columns, blocks[1], -1).mean(axis=(1, 3))
-    found = shrink(plane, blocks)
+    found = shrink(plane, blocks, fill=50)
     assert found.dtype == plane.dtype
     assert found.shape[:2] == (rows, columns)
     # Bytes are rounded after each halving.
     np.testing.assert_allclose(found.reshape(means.shape), means, atol=2.0 if is_photo else 1e-3)
+
+
+@given(st.tuples(st.integers(40, 400), st.integers(40, 400)), st.integers(0, 2**32))
+@settings(deadline=None)
+def test_a_mask_of_all_of_a_photo_ends_where_the_photo_does(size: tuple[int, int], seed: int) -> None:
+    """Photos whose sides are no multiple of the blocks that they are shrunk by, too."""
+    matrix = large_scale_jitter_matrix(size, 48, np.random.default_rng(seed), scale=(0.1, 1.0))
+    (found,) = warp_masks(np.ones((1, *size), bool), matrix, (48, 48))
+    (certain,) = warp_maps(np.ones((1, *size), np.float32), [0], matrix, (48, 48))
+    edges = warp_boxes([0, 0, size[1], size[0]], matrix)
+    left, top, right, bottom = (int(min(48, max(0, edge))) for edge in np.floor(edges + 0.5))
+    inside = np.zeros((48, 48), bool)
+    inside[top:bottom, left:right] = True
+    # A pixel of which half is inside may be either.
+    halves = np.abs(edges % 1 - 0.5) < 0.1
+    if not halves.any():
+        assert (found == inside).all()
+    assert not found[bottom + 1 :].any()
+    assert not found[:, right + 1 :].any()
+    assert not certain[bottom + 2 :].any()
+    assert (certain[top + 1 : bottom - 1, left + 1 : right - 1] > 0.999).all()
 
 
 @given(matrices())

@@ -8,20 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 
-import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
-from maskwright.data.transforms import Size, compose, resize_matrix, shrink
+from maskwright.data.grids import Grid, grid_for
+from maskwright.data.transforms import Size
 from maskwright.io.label_shards import shares, to_logits
 from maskwright.types import ByteArray, FloatArray, Geometry, Maps, Resize
-
-WHOLE = (1, 1)
-SAMPLES = 2
-"""Of so many values, along each side, the mean over a block is taken."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +41,14 @@ class Place:
         inside = 0 <= x < x + width <= self.size[1] and 0 <= y < y + height <= self.size[0]
         return inside and 0 < self.side <= 1 << 14 and self.resize in ("pad", "stretch")
 
-    def nowhere(self, blocks: Size = WHOLE) -> FloatArray:
-        """A map of zeros, (H, W) or as many as there are blocks."""
-        rows, columns = (-(-length // block) for length, block in zip(self.size, blocks, strict=True))
-        return np.zeros((rows, columns), np.float32)
+    def grid(self, low: Size, blocks: Size) -> Grid:
+        """Where maps of size `low` are looked at for means over blocks of the photo."""
+        if self.crop != (0, 0, self.size[1], self.size[0]):
+            return Grid(self.size, blocks, blocks)
+        height, width = self.size if self.resize == "stretch" else 2 * (max(self.size),)
+        return grid_for(self.size, blocks, (low[0] / height, low[1] / width))
 
-    def to_image(self, values: ByteArray, blocks: Size = WHOLE) -> FloatArray:
+    def to_image(self, values: ByteArray, grid: Grid | None = None) -> FloatArray:
         """Bring an (h, w) 8-bit probability to the photo, (H, W) float32; 0 outside the crop.
 
         Its logits are what is enlarged, as `Masks.logits` does with a model's own: enlarging the
@@ -59,43 +56,29 @@ class Place:
 
         Args:
             values: the map.
-            blocks: the result's means over blocks of the photo are wanted, as `shrink` gives them.
+            grid: look at it there, one of `grid`; by default at every pixel.
         """
         x, y, width, height = self.crop
         logits = torch.from_numpy(to_logits(shares(values)))[None]
         frame = Geometry((height, width), self.side, self.resize)
-        if (height, width) == self.size and blocks != WHOLE:
-            return _means(frame, logits, blocks)
+        if grid is not None and not grid.is_whole:
+            seen: FloatArray = (
+                torch.from_numpy(grid.look(frame.in_input(logits)[0].numpy())).sigmoid_().numpy()
+            )
+            return seen
         inside: FloatArray = frame.to_image(logits)[0].sigmoid_().numpy()
         if inside.shape == self.size:
             return inside
         whole = np.zeros(self.size, np.float32)
         whole[y : y + height, x : x + width] = inside
-        return shrink(whole, blocks)
-
-
-def _means(frame: Geometry, logits: Tensor, blocks: Size) -> FloatArray:
-    """Means of probabilities over blocks of the photo, of a few values each and not of all its pixels."""
-    inside = frame.in_input(logits)[0].numpy()
-    samples = (min(SAMPLES, blocks[0]), min(SAMPLES, blocks[1]))
-    rows, columns = (-(-length // block) for length, block in zip(frame.size, blocks, strict=True))
-    matrix = compose(resize_matrix(inside.shape, frame.size), resize_matrix(blocks, samples))
-    fine = cv2.warpAffine(
-        inside,
-        matrix,
-        (columns * samples[1], rows * samples[0]),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return shrink(torch.from_numpy(fine).sigmoid_().numpy(), samples)
+        return whole
 
 
 @dataclass(frozen=True, eq=False)
 class SoftMask:
     """One machine-made mask's probability and, where there is one, the refiner's.
 
-    Maps are (H, W), or of the means over blocks of the photo, as `shrink` gives them. Where a large photo is
-    looked at so, taking differences of such means costs a fraction of taking means of differences.
+    What is made of them is (H, W), or as many as a grid has points.
 
     Args:
         place: where both lie.
@@ -107,32 +90,45 @@ class SoftMask:
     label: ByteArray
     refined: ByteArray | None
 
-    def probability(self, blocks: Size = WHOLE) -> FloatArray:
+    def grid(self, blocks: Size) -> Grid:
+        """Where it is looked at for means over blocks of the photo."""
+        rows, columns = self.label.shape
+        return self.place.grid((rows, columns), blocks)
+
+    def probability(self, grid: Grid | None = None) -> FloatArray:
         """σ(s), (H, W)."""
-        return self.place.to_image(self.label, blocks)
+        return self.place.to_image(self.label, grid)
 
-    def best(self, blocks: Size = WHOLE) -> FloatArray:
+    def best(self, grid: Grid | None = None) -> FloatArray:
         """σ(r) where the mask was refined, else σ(s), (H, W)."""
-        return self.place.to_image(self.label if self.refined is None else self.refined, blocks)
+        return self.place.to_image(self.label if self.refined is None else self.refined, grid)
 
-    def uncertainty(self, blocks: Size = WHOLE) -> FloatArray:
+    def uncertainty(self, grid: Grid | None = None) -> FloatArray:
         """|σ(s) - σ(r)|, and 0 for a mask that was not refined, (H, W) (SUM, eq. 3)."""
         if self.refined is None:
-            return self.place.nowhere(blocks)
-        difference = self.probability(blocks)
-        difference -= self.best(blocks)
+            return np.zeros(self.place.size if grid is None else grid.shape, np.float32)
+        difference = self.probability(grid)
+        difference -= self.best(grid)
         return np.abs(difference, out=difference)
 
-    def indecision(self, blocks: Size = WHOLE) -> FloatArray:
+    def indecision(self, grid: Grid | None = None) -> FloatArray:
         """1 - |2 σ(r) - 1|, (H, W): 0 where the refiner is sure, 1 where torn; 0 for a mask not refined."""
         if self.refined is None:
-            return self.place.nowhere(blocks)
-        sure: FloatArray = np.abs(2 * self.best(blocks) - 1)
+            return np.zeros(self.place.size if grid is None else grid.shape, np.float32)
+        sure: FloatArray = np.abs(2 * self.best(grid) - 1)
         return 1 - sure
 
 
+class LooksAtGrids(Protocol):
+    """A mask whose maps can be looked at on a grid; the maps are methods that take one."""
+
+    def grid(self, blocks: Size) -> Grid:
+        """Where it is looked at for means over blocks of its photo."""
+        ...
+
+
 def maps_of(
-    masks: Sequence[object],
+    masks: Sequence[LooksAtGrids],
     size: tuple[int, int],
     kind: Literal["probability", "best", "uncertainty", "indecision"],
 ) -> Maps:
@@ -140,6 +136,6 @@ def maps_of(
     return Maps((len(masks), *size), partial(_make, masks, kind))
 
 
-def _make(masks: Sequence[object], kind: str, index: int, blocks: Size) -> FloatArray:
-    result: FloatArray = getattr(masks[index], kind)(blocks)
-    return result
+def _make(masks: Sequence[LooksAtGrids], kind: str, index: int, blocks: Size) -> FloatArray:
+    grid = masks[index].grid(blocks)
+    return grid.means(getattr(masks[index], kind)(grid))

@@ -14,14 +14,16 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from maskwright.data.area import SIDE, AreaFilter
 from maskwright.data.dataset import Problem, SampleError
 from maskwright.data.files import PairedFiles, list_below, pair_files, require_folders
+from maskwright.data.grids import Grid
 from maskwright.data.soft_maps import Place, maps_of
-from maskwright.data.transforms import Size, shrink
+from maskwright.data.transforms import Size
 from maskwright.errors import DatasetError
 from maskwright.io.byte_maps import decode_map
 from maskwright.io.images import read_image
@@ -42,6 +44,8 @@ _REFINED = re.compile(r"\d{1,6}\.png")
 _COLUMNS = ("area", "crop_box_w", "crop_box_h")
 
 
+LOW = 256
+"""Side of SAM's low-resolution maps, from which the archived ones were enlarged."""
 KEPT = 1 << 27
 """Bytes of decoded maps that a sample keeps: enough for some forty of SA-1B's size, so that the masks of a
 usual photo are decoded once, and little beside the masks themselves where there are hundreds."""
@@ -66,16 +70,22 @@ class _Mask:
             return self.kept
         return decode_map(self.packed, self.where, self.size[0] * self.size[1])
 
-    def probability(self, blocks: Size) -> FloatArray:
-        return shares(shrink(self.values(), blocks))
+    def grid(self, blocks: Size) -> Grid:
+        return self._place().grid((LOW, LOW), blocks)
 
-    def uncertainty(self, blocks: Size) -> FloatArray:
-        place = Place(self.size, (0, 0, self.size[1], self.size[0]), SIDE, "pad")
+    def probability(self, grid: Grid) -> FloatArray:
+        values = self.values()
+        return shares(values if grid.is_whole else cast(ByteArray, grid.look(values)))
+
+    def uncertainty(self, grid: Grid) -> FloatArray:
         if self.refined is None:
-            return place.nowhere(blocks)
-        difference = self.probability(blocks)
-        difference -= place.to_image(self.refined, blocks)
+            return np.zeros(grid.shape, np.float32)
+        difference = self.probability(grid)
+        difference -= self._place().to_image(self.refined, grid)
         return np.abs(difference, out=difference)
+
+    def _place(self) -> Place:
+        return Place(self.size, (0, 0, self.size[1], self.size[0]), SIDE, "pad")
 
 
 class SumTar(PairedFiles):

@@ -174,20 +174,19 @@ def warp_labels(
     return cast("npt.NDArray[np.int32]", moved.astype(np.int32))
 
 
-def shrink(plane: Plane, blocks: Size) -> Plane:
+def shrink(plane: Plane, blocks: Size, fill: int = 0) -> Plane:
     """Means over blocks of so many rows and columns of an (H, W) or (H, W, C) array.
 
-    The result has ⌈H / rows⌉ by ⌈W / columns⌉ pixels: where blocks reach over the right or lower edge, it is
-    repeated. (With whole blocks OpenCV is several times quicker than with shares of pixels.)
+    The result has ⌈H / rows⌉ by ⌈W / columns⌉ pixels; `fill` is what the last blocks have beyond the array.
+    (With whole blocks OpenCV is several times quicker than with shares of pixels.)
     """
-    if blocks == (1, 1):
-        return plane
     below, right = (-length % block for length, block in zip(plane.shape[:2], blocks, strict=True))
     if below or right:
-        plane = cast(Plane, cv2.copyMakeBorder(plane, 0, below, 0, right, cv2.BORDER_REPLICATE))
+        fills = (fill, fill, fill)
+        plane = cast(Plane, cv2.copyMakeBorder(plane, 0, below, 0, right, cv2.BORDER_CONSTANT, value=fills))
     while blocks[0] % 2 == blocks[1] % 2 == 0:  # what OpenCV is quickest at
         plane, blocks = _shrunk(plane, (2, 2)), (blocks[0] // 2, blocks[1] // 2)
-    return _shrunk(plane, blocks)
+    return plane if blocks == (1, 1) else _shrunk(plane, blocks)
 
 
 def _shrunk(plane: Plane, blocks: Size) -> Plane:
@@ -197,7 +196,7 @@ def _shrunk(plane: Plane, blocks: Size) -> Plane:
 
 def _warp(plane: npt.NDArray[Any], matrix: Matrix, out: Size, fill: int) -> npt.NDArray[Any]:
     blocks, rest = _blocks_first(matrix)
-    return _sample(shrink(plane, blocks), rest, out, fill)
+    return _sample(shrink(plane, blocks, fill), rest, out, fill)
 
 
 def _sample(plane: npt.NDArray[Any], matrix: Matrix, out: Size, fill: int) -> npt.NDArray[Any]:

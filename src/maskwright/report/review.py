@@ -11,6 +11,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,14 @@ def _tiles(
     sample: Sample, ranked: Sequence[tuple[int, Reviewed]], segmenter: Segmenter | None
 ) -> dict[int, Html]:
     """By rank, the tiles of some masks of one photo."""
-    labels = {rank: sample.masks[sample.ids.index(one.mask)] for rank, one in ranked}
-    opinions = {}
-    if segmenter is not None:
-        embedding = segmenter.embed(sample.image)
-        opinions = {
-            rank: second_opinion(segmenter, embedding, labels[rank]) for rank, one in ranked if one.area
-        }
-    return {rank: _tile(rank, one, sample, labels[rank], opinions.get(rank)) for rank, one in ranked}
+    ask: Callable[[BoolArray], BoolArray] | None = None
+    if segmenter is not None and any(one.area for _, one in ranked):
+        ask = partial(second_opinion, segmenter, segmenter.embed(sample.image))
+    tiles = {}
+    for rank, one in ranked:
+        label = sample.masks[sample.ids.index(one.mask)]
+        tiles[rank] = _tile(rank, one, sample, label, ask(label) if ask and one.area else None)
+    return tiles
 
 
 def _tile(rank: int, one: Reviewed, sample: Sample, label: BoolArray, opinion: BoolArray | None) -> Html:

@@ -8,6 +8,7 @@ import pytest
 from data.label_sets import disc, made, make_label_set
 from methods.interactive.scene import SIDE, alternating_settings
 
+from maskwright.data.grids import Grid
 from maskwright.data.labelled import LabelledSet
 from maskwright.data.soft_maps import Place
 from maskwright.methods.base import ItemKey
@@ -32,9 +33,9 @@ def test_only_what_is_asked_for_is_enlarged(
     enlarged: list[ByteArray] = []
     plain = Place.to_image
 
-    def counting(self: Place, values: ByteArray, blocks: tuple[int, int] = (1, 1)) -> FloatArray:
+    def counting(self: Place, values: ByteArray, grid: Grid | None = None) -> FloatArray:
         enlarged.append(values)
-        return plain(self, values, blocks)
+        return plain(self, values, grid)
 
     monkeypatch.setattr(Place, "to_image", counting)
     batch = data.collate([data[ItemKey(1, 0, 42)]])
