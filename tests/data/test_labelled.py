@@ -76,7 +76,7 @@ def test_maps_lie_where_the_model_saw_them(
 
 @pytest.mark.parametrize("target", ["label", "refined"])
 @pytest.mark.parametrize("resize", ["pad", "stretch"])
-@pytest.mark.parametrize("blocks", [(2, 2), (3, 5), (1, 4), (8, 8), (60, 61)])
+@pytest.mark.parametrize("blocks", [(1, 4), (3, 5), (60, 61)])
 def test_means_over_blocks_are_those_of_the_maps(
     tmp_path: Path, resize: Resize, blocks: tuple[int, int], target: str
 ) -> None:
