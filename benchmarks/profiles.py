@@ -50,7 +50,7 @@ def one_thread() -> Iterator[None]:
 
 def operations(run: Callable[[], Any]) -> tuple[float, dict[str, float]]:
     """Seconds of a pass, and of each operation of torch's; of a GPU, there. The rest is `OUTSIDE`."""
-    with profile() as watched:
+    with profile(acc_events=True) as watched:  # without it torch 2.11 warns
         start = time.perf_counter()
         finished(run)
         whole = time.perf_counter() - start
