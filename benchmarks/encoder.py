@@ -20,12 +20,6 @@ transformers cost depends on what the machine takes for fresh memory at the time
 difference between runs. Those of float32 beside transformers are the third on machines with AVX2, taken
 for the profiles; the two before had 1.55 and 1.68 for one image of SAM, 1.44 and 1.59 of SAM-HQ, and for
 four 2.36 and 1.74, and 1.97 and 1.70.
-
-An earlier encoder on a processor with AVX-512, which computes bfloat16, missed the goal of twice
-transformers' speed for one image of SAM-HQ: 1.82 in float32, 1.70 in bfloat16. SAM had 2.15 and 2.44,
-OpenVINO 1.10 and 1.17, but with OpenVINO in the same process, which flatters us. No limit and no profile
-was taken there, so these are no rows, and neither today's encoder nor four images have been measured on
-such a processor.
 """
 
 from __future__ import annotations

@@ -33,6 +33,12 @@ HEADLINES = (
     ("encoder", "SAM-HQ, batch 1, float32", "image encoder, SAM-HQ ViT-B, float32"),
     ("encoder", "SAM-HQ, batch 4, float32", "the same, four images at once"),
     (
+        "encoder.avx512",
+        "SAM-HQ, batch 1, float32",
+        "image encoder, SAM-HQ ViT-B, float32, an earlier version",
+    ),
+    ("encoder.avx512", "SAM-HQ, batch 1, bfloat16", "the same, bfloat16"),
+    (
         "automatic_generation",
         "automatic masks, nano shapes",
         "automatic masks, nano's shapes, 1024 clicks, from the embedding",
