@@ -8,8 +8,8 @@ from typing import cast
 import cv2
 import numpy as np
 
-from maskwright.data.transforms import Size, compose, resize_matrix, shrink
-from maskwright.types import ByteArray, FloatArray
+from maskwright.data.transforms import Plane, Size, compose, resize_matrix, shrink
+from maskwright.types import FloatArray
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Grid:
         """Rows and columns of points; of a whole grid the photo's size."""
         if self.is_whole:
             return self.size
-        rows, columns = _counts(self.size, self.blocks)
+        rows, columns = (-(-length // block) for length, block in zip(self.size, self.blocks, strict=True))
         return rows * self.points[0], columns * self.points[1]
 
-    def look(self, plane: FloatArray | ByteArray) -> FloatArray | ByteArray:
+    def look(self, plane: Plane) -> Plane:
         """What an (h, w) map of the whole photo, of whatever size, is at the points, bilinear."""
         matrix = compose(resize_matrix(plane.shape[:2], self.size), resize_matrix(self.blocks, self.points))
         return cast(
-            "FloatArray | ByteArray",
+            Plane,
             cv2.warpAffine(
                 plane, matrix, self.shape[::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             ),
@@ -74,8 +74,3 @@ def grid_for(size: Size, blocks: Size, cells: tuple[float, float]) -> Grid:
         min(block, max(2, int(np.ceil(2 * block * cell)))) for block, cell in zip(blocks, cells, strict=True)
     )
     return Grid(size, blocks, (rows, columns))
-
-
-def _counts(size: Size, blocks: Size) -> Size:
-    rows, columns = (-(-length // block) for length, block in zip(size, blocks, strict=True))
-    return rows, columns

@@ -106,7 +106,7 @@ class SoftMask:
     def uncertainty(self, grid: Grid | None = None) -> FloatArray:
         """|σ(s) - σ(r)|, and 0 for a mask that was not refined, (H, W) (SUM, eq. 3)."""
         if self.refined is None:
-            return np.zeros(self.place.size if grid is None else grid.shape, np.float32)
+            return self._nothing(grid)
         difference = self.probability(grid)
         difference -= self.best(grid)
         return np.abs(difference, out=difference)
@@ -114,9 +114,12 @@ class SoftMask:
     def indecision(self, grid: Grid | None = None) -> FloatArray:
         """1 - |2 σ(r) - 1|, (H, W): 0 where the refiner is sure, 1 where torn; 0 for a mask not refined."""
         if self.refined is None:
-            return np.zeros(self.place.size if grid is None else grid.shape, np.float32)
+            return self._nothing(grid)
         sure: FloatArray = np.abs(2 * self.best(grid) - 1)
         return 1 - sure
+
+    def _nothing(self, grid: Grid | None) -> FloatArray:
+        return np.zeros(self.place.size if grid is None else grid.shape, np.float32)
 
 
 class LooksAtGrids(Protocol):

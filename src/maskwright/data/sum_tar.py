@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
@@ -75,7 +74,7 @@ class _Mask:
 
     def probability(self, grid: Grid) -> FloatArray:
         values = self.values()
-        return shares(values if grid.is_whole else cast(ByteArray, grid.look(values)))
+        return shares(values if grid.is_whole else grid.look(values))
 
     def uncertainty(self, grid: Grid) -> FloatArray:
         if self.refined is None:
