@@ -21,6 +21,7 @@ from maskwright.io.rle import RLE
 from maskwright.methods.automatic.config import AutomaticSettings
 from maskwright.methods.automatic.crops import Crop, make_crops, point_grid
 from maskwright.methods.automatic.filters import Boxes, Measures, cut_off, measure
+from maskwright.methods.automatic.held import HeldLogits
 from maskwright.methods.automatic.regions import clean
 from maskwright.methods.automatic.run_lengths import encode
 from maskwright.methods.automatic.suppression import suppress
@@ -33,11 +34,11 @@ Box = tuple[int, int, int, int]
 
 DEFAULTS = AutomaticSettings()
 
-# Cells of low-resolution logits that candidates may hold before those are let go that would not stay: 64 MB.
-HELD_CELLS = 2**24
+# Cells of low-resolution logits that candidates may hold before those are let go that would not stay: 4 MB.
+HELD_CELLS = 2**20
 
-# Pixels of full-size logits held at once. More takes twice as long on a CPU, whose caches it leaves.
-CPU_PIXELS = 2**22
+# Pixels of full-size logits held at once: on a CPU few enough for its caches.
+CPU_PIXELS = 2**20
 GPU_PIXELS = 2**26
 
 
@@ -120,12 +121,7 @@ def generate(
     if segmenter.device.type != "cpu":
         # A GPU takes the whole batch at once; a CPU is faster with `chunk` of it, which its caches hold.
         asked.chunk = settings.points_per_batch
-    crops = make_crops(photo.size, settings.crop_n_layers, settings.crop_overlap_ratio)
-    found = list(chain.from_iterable(_in_crop(asked, photo, crop, settings) for crop in crops))
-    if len(crops) > 1:
-        kept = suppress([c.box for c in found], [-c.crop.area for c in found], settings.crop_nms_thresh)
-        found = [found[k] for k in kept]
-    masks = [_finished(candidate, photo.size) for candidate in found]
+    masks = [_finished(candidate, photo.size) for candidate in _in_crops(asked, photo, settings)]
     if settings.min_mask_region_area:
         threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
         masks = _without_small_regions(masks, settings.min_mask_region_area, threshold)
@@ -147,7 +143,21 @@ def check_quality(segmenter: Segmenter, settings: AutomaticSettings) -> None:
         )
 
 
-def _in_crop(segmenter: Segmenter, photo: Image, crop: Crop, settings: AutomaticSettings) -> list[_Candidate]:
+def _in_crops(segmenter: Segmenter, photo: Image, settings: AutomaticSettings) -> list[_Candidate]:
+    """The masks of all crops that are not suppressed by others, best first."""
+    crops = make_crops(photo.size, settings.crop_n_layers, settings.crop_overlap_ratio)
+    held = HeldLogits()
+    found = list(chain.from_iterable(_in_crop(segmenter, photo, crop, settings, held) for crop in crops))
+    if len(crops) > 1:
+        kept = suppress([c.box for c in found], [-c.crop.area for c in found], settings.crop_nms_thresh)
+        found = [found[k] for k in kept]
+    # Copied together and not where each is finished, for the reason that they were held together.
+    return [replace(one, low_res=_logits(one).clone()) for one in found]
+
+
+def _in_crop(
+    segmenter: Segmenter, photo: Image, crop: Crop, settings: AutomaticSettings, held: HeldLogits
+) -> list[_Candidate]:
     """The masks of one crop that pass the filters and are not suppressed by others of it, best first."""
     embedding = segmenter.embed(crop.cut(photo))
     per_side = max(1, settings.points_per_side // settings.crop_n_points_downscale_factor**crop.layer)
@@ -155,11 +165,11 @@ def _in_crop(segmenter: Segmenter, photo: Image, crop: Crop, settings: Automatic
     found: list[_Candidate] = []
     limit = HELD_CELLS
     for batch in points.split(settings.points_per_batch):
-        found += _ask(segmenter, embedding, batch, crop, photo.size, settings)
-        if _held(found) > limit:
+        found += _ask(segmenter, embedding, batch, crop, photo.size, settings, held)
+        if _cells(found) > limit:
             staying = set(_best(found, settings))
-            found = [one if k in staying else replace(one, low_res=None) for k, one in enumerate(found)]
-            limit = max(HELD_CELLS, 2 * _held(found))
+            found = [one if k in staying else _let_go(one, held) for k, one in enumerate(found)]
+            limit = max(HELD_CELLS, 2 * _cells(found))
     staying_best = (found[k] for k in _best(found, settings))
     return [
         one if one.low_res is not None else _again(segmenter, embedding, one, settings)
@@ -167,9 +177,22 @@ def _in_crop(segmenter: Segmenter, photo: Image, crop: Crop, settings: Automatic
     ]
 
 
-def _held(found: Sequence[_Candidate]) -> int:
-    """Cells of the logits that candidates hold."""
+def _logits(one: _Candidate) -> Tensor:
+    """Those of a candidate that was not let go."""
+    assert one.low_res is not None
+    return one.low_res
+
+
+def _cells(found: Sequence[_Candidate]) -> int:
+    """Of the logits that candidates hold."""
     return sum(0 if one.low_res is None else one.low_res.numel() for one in found)
+
+
+def _let_go(one: _Candidate, held: HeldLogits) -> _Candidate:
+    """The candidate without its logits."""
+    if one.low_res is not None:
+        held.let_go(one.low_res)
+    return replace(one, low_res=None)
 
 
 def _best(found: Sequence[_Candidate], settings: AutomaticSettings) -> list[int]:
@@ -194,6 +217,7 @@ def _ask(
     crop: Crop,
     size: tuple[int, int],
     settings: AutomaticSettings,
+    held: HeldLogits,
 ) -> list[_Candidate]:
     """The candidates among the answers to one batch of clicks."""
     prompts = Prompts(points_N2[:, None].float(), torch.ones(len(points_N2), 1, dtype=torch.long))
@@ -220,8 +244,7 @@ def _ask(
     extras = {name: value[clicks, ranks].tolist() for name, value in masks.extras.items()}
     return [
         _Candidate(
-            # A copy, so that one mask does not keep the whole batch in memory.
-            low_res=low_res_Nhw[k].clone(),
+            low_res=held.hold(low_res_Nhw[k]),
             rank=int(ranks[k]),
             geometry=embedding.geometry,
             crop=crop,
@@ -246,14 +269,14 @@ def _measure(low_res_Nhw: Tensor, geometry: Geometry, offset: float) -> Measures
 
 def _finished(candidate: _Candidate, size: tuple[int, int]) -> AutomaticMask:
     """A candidate as a mask of the whole image of `size`."""
-    assert candidate.low_res is not None
-    inside = candidate.geometry.to_image(candidate.low_res[None])[0] > 0
+    low_res_hw = _logits(candidate)
+    inside = candidate.geometry.to_image(low_res_hw[None])[0] > 0
     mask = inside.new_zeros(size)
     mask[candidate.crop.place] = inside
     rle = encode(mask)
     return AutomaticMask(
         rle=rle,
-        low_res=candidate.low_res.cpu(),
+        low_res=low_res_hw.cpu(),
         point=candidate.point,
         box=_box(rle),
         crop_box=candidate.crop.xywh,
