@@ -6,7 +6,7 @@ Axes: B images, N prompts, P points, M mask tokens, T tokens, C D channels, H W 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from maskwright.models.digests import weights_digest
 from maskwright.models.guidance import Guidance
+from maskwright.models.packed import is_traced
 from maskwright.models.task_prompts import TaskPrompts
 from maskwright.models.two_way import Memo
 from maskwright.types import Resize
@@ -135,6 +136,14 @@ class Decoded:
         """What `parts` took apart."""
         return cls(masks, iou, tokens, hq, mask_token)
 
+    @classmethod
+    def of_groups(cls, groups: Sequence[Decoded]) -> Decoded:
+        """The answers to groups of prompts of the same images and structure, one after the other."""
+        if len(groups) == 1:
+            return groups[0]
+        columns = zip(*(group.parts() for group in groups), strict=True)
+        return cls.of_parts(*(torch.cat(column, dim=1) for column in columns))
+
     def of_prompts(self, rows_K: Tensor) -> Decoded:
         """The answers to some prompts, by number."""
         parts = (self.masks, self.iou, self.tokens, self.hq, self.replaced)
@@ -142,8 +151,12 @@ class Decoded:
 
 
 def per_prompt(map_BCHW: Tensor, count: int) -> Tensor:
-    """Repeat each image's map for its prompts: (B, C, H, W) → (B·count, C, H, W)."""
-    return map_BCHW if count == 1 else map_BCHW.repeat_interleave(count, dim=0)
+    """Repeat each image's map for its prompts: (B, C, H, W) → (B·count, C, H, W); one's is not copied."""
+    if count == 1:
+        return map_BCHW
+    if len(map_BCHW) == 1 and not is_traced():
+        return map_BCHW.expand(count, -1, -1, -1)
+    return map_BCHW.repeat_interleave(count, dim=0)
 
 
 class MaskModel(nn.Module, ABC):
@@ -159,6 +172,8 @@ class MaskModel(nn.Module, ABC):
         first_mask_token: place among the output tokens of the first that makes a mask; all later ones do.
         task_prompts: see `models.task_prompts.add_task_prompts`.
         backend: what runs it, torch or another runtime in some precision.
+        cpu_cells: of all low-resolution masks of the prompts that a CPU decodes at once, by default four of
+            SAM: the maps of more leave its caches, and their memory is asked of the system anew each time.
     """
 
     family: ClassVar[str]
@@ -170,6 +185,7 @@ class MaskModel(nn.Module, ABC):
     pixel_std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     first_mask_token: ClassVar[int] = 1
     backend: str = "torch"
+    cpu_cells: ClassVar[int] = 2**18
 
     def __init__(self) -> None:
         super().__init__()

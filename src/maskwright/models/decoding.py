@@ -21,9 +21,7 @@ from maskwright.models.prompts import check_prompts, to_batch
 from maskwright.runtime import in_chunks
 from maskwright.types import Embedding, Geometry, HQMode, Prompts
 
-# Cells of all low-resolution masks of the prompts that are decoded at once. On a CPU four prompts of SAM: the
-# maps of more leave its caches, and their memory is asked of the system anew each time. A GPU decodes 64.
-CPU_CELLS = 2**18
+# Cells of all low-resolution masks of the prompts that a GPU decodes at once: 64 of SAM.
 GPU_CELLS = 2**22
 
 Parts = tuple[Tensor, ...]
@@ -98,7 +96,7 @@ def answer_all(
 
 def usual_chunk(model: MaskModel) -> int:
     """How many prompts suit the device that the model is on."""
-    cells = CPU_CELLS if model.device.type == "cpu" else GPU_CELLS
+    cells = model.cpu_cells if model.device.type == "cpu" else GPU_CELLS
     return max(1, cells // model.low_res**2)
 
 

@@ -101,7 +101,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Refine a map of the same shape."""
-        change: Tensor = self.conv2(F.relu(self.conv1(self.norm(x_BCHW))))
+        change: Tensor = self.conv2(F.relu(self.conv1(self.norm(x_BCHW)), inplace=True))
         return x_BCHW + change
 
 
@@ -223,8 +223,8 @@ class NanoDecoder(nn.Module):
         source = source + self.fuse(source)
         out, image = run_two_way(self.transformer, tokens, source, position, guidance)
         # ReLU, not GELU: at this resolution the activation costs as much as the convolution.
-        up = F.relu(self.upscale_norm(self.upscale1(image) + middle))
-        up = F.relu(self.upscale2(up) + fine)
+        up = F.relu(self.upscale_norm(self.upscale1(image) + middle), inplace=True)
+        up = F.relu(self.upscale2(up) + fine, inplace=True)
         mask_tokens, hq_token = out[:, 1 : 1 + MASK_TOKENS], out[:, 1 + MASK_TOKENS]
         kernels = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.kernels)], dim=1)
         hq_kernels = self.hq_kernel(mask_tokens + hq_token[:, None])
@@ -272,6 +272,7 @@ class Nano(MaskModel):
 
     family = "nano"
     has_hq = True
+    cpu_cells = 2**17
 
     def __init__(self, config: NanoConfig | None = None) -> None:
         super().__init__()

@@ -30,13 +30,17 @@ def linear(layer: nn.Linear, x: Tensor, gelu: bool = False) -> Tensor:
     """`layer(x)`, or GELU of it, for x (…, C); under autocast in its arithmetic, as `nn.Linear`."""
     if type(layer) is not nn.Linear or not (has_kernels(x) and is_packing_quicker()):
         result: Tensor = layer(x)
-        if not gelu:
-            return result
-        return torch.ops.aten.gelu_(result) if for_prediction(x) else F.gelu(result)
+        return gelu_of(result) if gelu else result
     kind = arithmetic(x)
     weight, bias = _pack(layer, kind)
     activation, algorithm = ("gelu", "none") if gelu else ("none", "")
     result = torch.ops.mkldnn._linear_pointwise(x.to(kind), weight, bias, activation, [], algorithm)
+    return result
+
+
+def gelu_of(x: Tensor) -> Tensor:
+    """GELU of what nothing else needs: for prediction on the CPU in its place, as fresh memory costs time."""
+    result: Tensor = torch.ops.aten.gelu_(x) if for_prediction(x) else F.gelu(x)
     return result
 
 

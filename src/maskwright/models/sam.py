@@ -12,6 +12,7 @@ C D c channels, H W h w sizes, S input side.
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -22,10 +23,13 @@ from transformers import PreTrainedConfig, PreTrainedModel, SamConfig, SamModel
 from maskwright.models.attention import add_attention, replace_attention
 from maskwright.models.base import Decoded, Features, MaskModel, PromptBatch, Sketch, per_prompt
 from maskwright.models.guidance import run_two_way
-from maskwright.models.packed import add_feed_forward, for_prediction
+from maskwright.models.packed import add_feed_forward, for_prediction, gelu_of
 
 # nn.LayerNorm's default, which the original decoder uses.
 DECODER_NORM_EPS = 1e-5
+# Cells of all low-resolution masks that are drawn at once for prediction on a CPU: one prompt of SAM, whose
+# maps stay in the caches. Memory, too, stays the same, however many prompts of a batch are worth drawing.
+DRAWN_CELLS = 2**16
 
 
 class SAM(MaskModel):
@@ -82,16 +86,19 @@ class SAM(MaskModel):
 
     def decode(self, features: Features, prompts: PromptBatch) -> Decoded:
         """Decode N prompts of each image; the tokens are IoU, four masks, and HQ where there is one."""
-        return self._draw(features, *self._transform(features, prompts), prompts.shape)
+        out_ATC, image_ACHW = self._transform(features, prompts)
+        if prompts.shape[0] > 1 or not for_prediction(image_ACHW):
+            return self._draw(features, out_ATC, image_ACHW, prompts.shape)
+        return self._draw_few_by_few(features, out_ATC, image_ACHW, torch.arange(len(out_ATC)))
 
     def sketch(self, features: Features, prompts: PromptBatch) -> Sketch:
         """The scores of N prompts of one image; upscaling, most of the work, is left for later."""
         out_ATC, image_ACHW = self._transform(features, prompts)
 
-        def draw(rows_K: Tensor) -> Decoded:
-            return self._draw(features, out_ATC[rows_K], image_ACHW[rows_K], (1, len(rows_K)))
-
-        return Sketch(self.net.mask_decoder.iou_prediction_head(out_ATC[None, :, 0]), draw)
+        return Sketch(
+            self.net.mask_decoder.iou_prediction_head(out_ATC[None, :, 0]),
+            partial(self._draw_few_by_few, features, out_ATC, image_ACHW),
+        )
 
     def output_tokens(self) -> Tensor:
         """IoU and four masks."""
@@ -114,6 +121,17 @@ class SAM(MaskModel):
             decoder.transformer, tokens_ATC, source_XCHW, position, prompts.guidance, memo
         )
         return out_ATC[:, : output_ATC.shape[-2]], image_ACHW
+
+    def _draw_few_by_few(
+        self, features: Features, out_ATC: Tensor, image_ACHW: Tensor, rows_K: Tensor
+    ) -> Decoded:
+        """Masks and scores of some prompts of one image, by number."""
+        few = max(1, DRAWN_CELLS // self.low_res**2) if for_prediction(image_ACHW) else len(rows_K)
+        parts = [
+            self._draw(features, out_ATC[rows], image_ACHW[rows], (1, len(rows)))
+            for rows in rows_K.split(few)
+        ]
+        return Decoded.of_groups(parts)
 
     def _draw(
         self, features: Features, out_ATC: Tensor, image_ACHW: Tensor, shape: tuple[int, int]
@@ -203,8 +221,8 @@ def upscale(decoder: Any, image_AChw: Tensor) -> Tensor:  # noqa: ANN401
     norm = decoder.upscale_layer_norm
     cells_AhwC = image_AChw.permute(0, 2, 3, 1)
     up_Ahw4C = _spread(decoder.upscale_conv1, cells_AhwC)
-    up_Ahw4C = F.gelu(F.layer_norm(up_Ahw4C, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
-    return F.gelu(_spread(decoder.upscale_conv2, up_Ahw4C))
+    up_Ahw4C = gelu_of(F.layer_norm(up_Ahw4C, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
+    return gelu_of(_spread(decoder.upscale_conv2, up_Ahw4C))
 
 
 def _spread(convolution: nn.ConvTranspose2d, cells: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel, SamHQConfig, SamHQModel
 
 from maskwright.models.base import Decoded, Features, per_prompt
+from maskwright.models.packed import gelu_of
 from maskwright.models.sam import SAM, apply_kernels, arrange_channels, upscale
 
 
@@ -72,7 +73,7 @@ class SAMHQ(SAM):
     def _hq_masks(self, fused_BCHW: Tensor, upscaled_ACHW: Tensor, tokens_BNTC: Tensor) -> Tensor:
         decoder = self.net.mask_decoder
         images, count = tokens_BNTC.shape[:2]
-        maps = F.gelu(decoder.mask_norm(decoder.mask_conv1(upscaled_ACHW)))
+        maps = gelu_of(decoder.mask_norm(decoder.mask_conv1(upscaled_ACHW)))
         maps = decoder.mask_conv2(maps) + per_prompt(fused_BCHW, count)
         kernels_A1C = decoder.hq_mask_mlp(tokens_BNTC[:, :, -1:].flatten(0, 1))
         masks_A1HW = apply_kernels(kernels_A1C, maps)
