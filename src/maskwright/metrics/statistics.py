@@ -114,6 +114,62 @@ class Estimate:
         return asdict(self)
 
 
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A figure on all rows, and on each resample; the difference of two is that on the same resamples.
+
+    Args:
+        value: the figure on all rows.
+        figures: (resamples,) the figure of each, NaN where it has none.
+    """
+
+    value: float
+    figures: Floats
+
+    def __sub__(self, other: Resampled) -> Resampled:
+        """The difference of two figures of the same groups, drawn with the same seed."""
+        return Resampled(self.value - other.value, self.figures - other.figures)
+
+    def estimate(self, confidence: float = 0.95) -> Estimate:
+        """The figure with its percentile interval.
+
+        Raises:
+            InputError: for a confidence outside (0, 1).
+        """
+        known = self.figures[~np.isnan(self.figures)]
+        defined = len(known) / len(self.figures)
+        low, high = percentile_interval(known if defined >= 0.5 else np.full(1, np.nan), confidence)
+        return Estimate(self.value, float(low), float(high), defined)
+
+
+def resample(
+    statistic: Statistic,
+    columns: Columns,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    resamples: int = STATISTIC_RESAMPLES,
+    seed: int | Sequence[int] = 0,
+) -> Resampled:
+    """A figure of several columns on resamples of whole groups; arguments as for `bootstrap_statistic`.
+
+    Raises:
+        InputError: for no rows, or columns or groups of different lengths.
+    """
+    lengths = {len(column) for column in columns.values()}
+    if len(lengths) != 1 or not min(lengths):
+        raise InputError(f"a bootstrap needs columns of the same length, at least 1, not {sorted(lengths)}.")
+    numbers = group_numbers(groups, min(lengths))
+    rows, counts = np.argsort(numbers, kind="stable"), np.bincount(numbers)
+    starts = np.cumsum(counts) - counts
+    rng = np.random.default_rng(seed)
+    figures = np.empty(resamples)
+    for number in range(resamples):
+        drawn = rng.integers(len(counts), size=len(counts))
+        index = rows[_ranges(starts[drawn], counts[drawn])]
+        figures[number] = statistic({name: column[index] for name, column in columns.items()})
+    return Resampled(float(statistic(columns)), figures)
+
+
 def bootstrap_statistic(
     statistic: Statistic,
     columns: Columns,
@@ -139,22 +195,7 @@ def bootstrap_statistic(
     Raises:
         InputError: for no rows, columns or groups of different lengths, or a confidence outside (0, 1).
     """
-    lengths = {len(column) for column in columns.values()}
-    if len(lengths) != 1 or not min(lengths):
-        raise InputError(f"a bootstrap needs columns of the same length, at least 1, not {sorted(lengths)}.")
-    numbers = group_numbers(groups, min(lengths))
-    rows, counts = np.argsort(numbers, kind="stable"), np.bincount(numbers)
-    starts = np.cumsum(counts) - counts
-    rng = np.random.default_rng(seed)
-    figures = np.empty(resamples)
-    for number in range(resamples):
-        drawn = rng.integers(len(counts), size=len(counts))
-        index = rows[_ranges(starts[drawn], counts[drawn])]
-        figures[number] = statistic({name: column[index] for name, column in columns.items()})
-    figures = figures[~np.isnan(figures)]
-    defined = len(figures) / resamples
-    low, high = percentile_interval(figures if defined >= 0.5 else np.full(1, np.nan), confidence)
-    return Estimate(float(statistic(columns)), float(low), float(high), defined)
+    return resample(statistic, columns, groups, resamples=resamples, seed=seed).estimate(confidence)
 
 
 def bootstrap_difference(
@@ -172,14 +213,10 @@ def bootstrap_difference(
     Two figures of the same masks rise and fall together, so their difference is known far better than their
     two intervals suggest: they differ where this interval leaves out 0.
     """
-    return bootstrap_statistic(
-        lambda sample: one(sample) - other(sample),
-        columns,
-        groups,
-        confidence=confidence,
-        resamples=resamples,
-        seed=seed,
+    first, second = (
+        resample(statistic, columns, groups, resamples=resamples, seed=seed) for statistic in (one, other)
     )
+    return (first - second).estimate(confidence)
 
 
 def group_numbers(groups: Sequence[Hashable] | None, n: int) -> npt.NDArray[np.int64]:

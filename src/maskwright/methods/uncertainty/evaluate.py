@@ -33,8 +33,7 @@ from maskwright.metrics.score_calibration import ScoreCalibration, score_calibra
 from maskwright.metrics.statistics import (
     STATISTIC_RESAMPLES,
     Estimate,
-    bootstrap_difference,
-    bootstrap_statistic,
+    resample,
 )
 from maskwright.models.uncertainty import QUALITY, UncertaintyHeads
 
@@ -177,14 +176,13 @@ def measure(
     how = {"resamples": resamples, "seed": seed}
     figures, differences = {}, {}
     for path, family in measures(judged).items():
-        for name, one in family.items():
-            needed = {column: table[column] for column in one.columns}
-            figures[*path, name] = bootstrap_statistic(one, needed, groups, **how)
+        found = {
+            name: resample(one, {column: table[column] for column in one.columns}, groups, **how)
+            for name, one in family.items()
+        }
+        figures |= {(*path, name): one.estimate() for name, one in found.items()}
         for head, other in _compared(path, family):
-            one, base = family[head], family[other]
-            needed = {column: table[column] for column in (*one.columns, *base.columns)}
-            found = bootstrap_difference(one, base, needed, groups, **how)
-            differences[*path, f"{head} - {other}"] = found
+            differences[*path, f"{head} - {other}"] = (found[head] - found[other]).estimate()
     calibration = {name: score_calibration(q, judged.iou) for name, q in judged.estimates().items()}
     ablation = {} if heads is None else _ablation(judged, heads)
     return Findings(judged, figures, differences, calibration, areas(judged), ablation)
