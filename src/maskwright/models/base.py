@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from maskwright.models.digests import weights_digest
 from maskwright.models.guidance import Guidance
-from maskwright.models.packed import is_traced
+from maskwright.models.packed import for_prediction
 from maskwright.models.task_prompts import TaskPrompts
 from maskwright.models.two_way import Memo
 from maskwright.types import Resize
@@ -151,10 +151,11 @@ class Decoded:
 
 
 def per_prompt(map_BCHW: Tensor, count: int) -> Tensor:
-    """Repeat each image's map for its prompts: (B, C, H, W) → (B·count, C, H, W); one's is not copied."""
+    """Repeat each image's map for its prompts: (B, C, H, W) → (B·count, C, H, W)."""
     if count == 1:
         return map_BCHW
-    if len(map_BCHW) == 1 and not is_traced():
+    # In training not: the sums of gradients would be rounded otherwise than those of several images.
+    if len(map_BCHW) == 1 and for_prediction(map_BCHW):
         return map_BCHW.expand(count, -1, -1, -1)
     return map_BCHW.repeat_interleave(count, dim=0)
 
