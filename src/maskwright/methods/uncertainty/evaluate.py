@@ -174,7 +174,8 @@ def measure(
     """
     table, groups = columns(judged), judged.groups
     how = {"resamples": resamples, "seed": seed}
-    figures, differences = {}, {}
+    figures: dict[Path, Estimate] = {}
+    differences: dict[Path, Estimate] = {}
     for path, family in measures(judged).items():
         found = {
             name: resample(one, {column: table[column] for column in one.columns}, groups, **how)
