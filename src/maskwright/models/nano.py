@@ -272,7 +272,7 @@ class Nano(MaskModel):
 
     family = "nano"
     has_hq = True
-    cpu_cells = 2**17
+    cpu_cells = 2**17  # fewer than of SAM, which draws fewer at once than it decodes
 
     def __init__(self, config: NanoConfig | None = None) -> None:
         super().__init__()

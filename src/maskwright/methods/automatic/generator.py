@@ -207,7 +207,7 @@ def _again(
     click = torch.tensor([[one.point]]) - torch.tensor(one.crop.box[:2])
     prompts = Prompts(click, torch.ones(1, 1, dtype=torch.long))
     masks = segmenter.decode(embedding, prompts, multimask=True, hq=settings.hq)
-    return replace(one, low_res=masks.low_res[0, one.rank].clone())
+    return replace(one, low_res=masks.low_res[0, one.rank])
 
 
 def _ask(

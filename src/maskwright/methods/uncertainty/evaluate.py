@@ -30,11 +30,7 @@ from maskwright.methods.uncertainty.protocols import (
 )
 from maskwright.methods.uncertainty.rows import TokenRows
 from maskwright.metrics.score_calibration import ScoreCalibration, score_calibration
-from maskwright.metrics.statistics import (
-    STATISTIC_RESAMPLES,
-    Estimate,
-    resample,
-)
+from maskwright.metrics.statistics import STATISTIC_RESAMPLES, Estimate, resample
 from maskwright.models.uncertainty import QUALITY, UncertaintyHeads
 
 BASELINES = (IOU_HEAD, "entropy")
