@@ -6,7 +6,8 @@ Weights are random. The encoder is left out: whatever asks for it gets the embed
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from peers import stand_in
 from PIL import Image as PILImages
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers import MaskGenerationPipeline, SamConfig, SamImageProcessorPil, SamModel
 from transformers.models.sam import image_processing_pil_sam
 
@@ -37,8 +39,6 @@ SHARPNESS = 1.0
 """Factor of random weights that decide where masks are."""
 BELIEVED, STABLE = 1 / 3, 2 / 3
 """Shares of candidates that pass the predicted IoU, and of these, the stability."""
-TIES = 1e-4
-"""Share of pixels in which equal masks may differ."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +195,23 @@ class Sides:
             RLE.trusted(tuple(one["segmentation"]["size"]), one["segmentation"]["counts"]) for one in found
         ]
 
+    @contextmanager
+    def in_double(self) -> Iterator[None]:
+        """All sides compute in float64, with the same weights."""
+        nets, kept = (self.model.net, self.net, self.sam), self.embedding
+        for net in nets:
+            net.double()
+        self.embedding = kept.double()
+        torch.set_default_dtype(torch.float64)
+        try:
+            with InDouble():
+                yield
+        finally:
+            torch.set_default_dtype(torch.float32)
+            self.embedding = kept
+            for net in nets:
+                net.float()
+
     def decoders(self) -> dict[str, Callable[[], Tensor]]:
         """Decode `BATCH` clicks: (N, 3, h, w) logits, by package."""
         size = self.shape.image
@@ -237,14 +254,35 @@ class Processor(SamImageProcessorPil):  # type: ignore[misc]
 class Encoder(nn.Module):
     """Meta's encoder, left out."""
 
+    embedding: Tensor
+
     def __init__(self, size: int, embedding: Tensor) -> None:
         super().__init__()
         self.img_size = size
-        self.embedding = embedding
+        self.register_buffer("embedding", embedding, persistent=False)
 
     def forward(self, _: Tensor) -> Tensor:
         """The embedding of the photo."""
         return self.embedding
+
+
+class InDouble(TorchFunctionMode):
+    """Whoever asks torch for float32 gets float64: positions and logits are cast on every side."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Call `func` with the other type."""
+        wide: Callable[..., Any] = torch.Tensor.double if func is torch.Tensor.float else func
+        given = [torch.float64 if value is torch.float32 else value for value in args]
+        named = {
+            name: torch.float64 if value is torch.float32 else value for name, value in (kwargs or {}).items()
+        }
+        return wide(*given, **named)
 
 
 def smooth(channels: int, cells: int) -> Tensor:
