@@ -47,14 +47,15 @@ def test_nothing_is_written_and_links_are_not_followed(tmp_path: Path) -> None:
     link.linkname = "/etc/passwd"
     hard, _ = member("b.txt", kind=tarfile.LNKTYPE)
     hard.linkname = "../../x"
-    before = sorted(tmp_path.parent.rglob("*"))
+    deep = tmp_path / "one" / "two"
+    deep.mkdir(parents=True)
     path = archive(
-        tmp_path / "a.tar",
+        deep / "a.tar",
         [(link, b""), (hard, b""), member("../../c.txt", b"up"), member("/d.txt", b"root"),
          member("e.txt", kind=tarfile.FIFOTYPE)],
     )  # fmt: skip
     assert read_tar(path, TEXT) == {"c.txt": b"up", "d.txt": b"root"}
-    assert sorted(tmp_path.parent.rglob("*")) == sorted([*before, path])
+    assert sorted(tmp_path.rglob("*")) == [deep.parent, deep, path]
 
 
 def test_a_cut_archive_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
