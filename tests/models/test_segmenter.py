@@ -154,6 +154,34 @@ class TestPrompts:
         for chunk in (1, 2, 5):
             assert_same(Segmenter(hq.model, chunk=chunk)(embedding, **repeated), whole)
 
+    @pytest.mark.parametrize("family", [SAM, SAMHQ])
+    @pytest.mark.parametrize("many", [1, 5])
+    def test_masks_that_are_drawn_one_by_one_are_the_same(
+        self, family: type[SAM], many: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        segmenter = Segmenter(tiny(family))
+        embedding = segmenter.embed(photo((40, 64)))
+        clicks = torch.tensor([[[7.0 * k + 5, 30.0 - 4 * k]] for k in range(many)])
+        prompts = Prompts(clicks, torch.ones(many, 1, dtype=torch.long))
+        least = float(segmenter.decode(embedding, prompts, multimask=True).iou.min())
+        drawn: list[int] = []
+        draw = family._draw
+
+        def counted(model: SAM, features: Any, out_ATC: torch.Tensor, *rest: Any) -> Decoded:
+            drawn.append(len(out_ATC))
+            return draw(model, features, out_ATC, *rest)
+
+        monkeypatch.setattr(family, "_draw", counted)
+        whole = segmenter.decode(embedding, prompts, multimask=True)
+        rows, above = segmenter.decode_above(embedding, prompts, least - 1)
+        assert drawn == [many, many]
+        monkeypatch.setattr("maskwright.models.sam.DRAWN_CELLS", 1)
+        assert_same(segmenter.decode(embedding, prompts, multimask=True), whole, 1e-6)
+        few, few_above = segmenter.decode_above(embedding, prompts, least - 1)
+        assert drawn[2:] == [1] * (2 * many)
+        assert few.tolist() == rows.tolist() == list(range(many))
+        assert_same(few_above, above, 1e-6)
+
     def test_prompts_matter(self, sam: Segmenter) -> None:
         embedding = sam.embed(photo((40, 64)))
         masks = ragged_masks(sam.model.low_res)
