@@ -177,15 +177,18 @@ def test_tensors_of_automatic_masks_do_not_grow_with_clicks(
 
     def peak(points_per_side: int) -> tuple[int, int]:
         settings = AutomaticSettings(
-            points_per_side=points_per_side, pred_iou_thresh=-9, stability_score_thresh=0
+            points_per_side=points_per_side,
+            points_per_batch=CHUNK,
+            pred_iou_thresh=-9,
+            stability_score_thresh=0,
         )
         with TensorBytes() as held:
             kept = generator.generate(segmenter, pixels, settings)
         return held.peak, sum(mask.low_res.numel() * mask.low_res.element_size() for mask in kept)
 
     # From several batches to many.
-    (few, kept_of_few), (many, kept_of_many) = peak(16), peak(32)
-    candidates = 3 * (32**2 - 16**2) * segmenter.model.low_res**2 * 4
+    (few, kept_of_few), (many, kept_of_many) = peak(8), peak(20)
+    candidates = 3 * (20**2 - 8**2) * segmenter.model.low_res**2 * 4
     assert many - few < 2 * max(0, kept_of_many - kept_of_few) + 0.02 * candidates, (few, many)
 
 

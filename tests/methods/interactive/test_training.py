@@ -206,7 +206,7 @@ def test_the_loss_falls_and_what_is_exported_loads(world: Path, tmp_path: Path) 
     values: dict[str, Any] = {"name": "adamw", "lr": 3e-3}
     chosen = sum_settings(
         world, steps=40, batch_size=4, val=(f"labels:{world / 'human'}",), evaluate_every=40, log_every=1,
-        optimizer=values, task_prompts="embedding", layer_decay=1.0,
+        rounds=2, optimizer=values, task_prompts="embedding", layer_decay=1.0,
     )  # fmt: skip
     outcome = train(SUM(chosen), tmp_path, quiet=True)
     losses = [json.loads(row)["loss"] for row in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -359,11 +359,11 @@ def both(world: Path, processes: int) -> list[tuple[SUM | AlternatingSUM, int]]:
     share = 4 // processes
     plain = {"name": "sgd", "lr": 0.05}
     return [
-        (SUM(sum_settings(world, steps=3, batch_size=share, optimizer=plain, task_prompts="both")), share),
+        (SUM(sum_settings(world, steps=2, batch_size=share, optimizer=plain, task_prompts="both")), share),
         (
             AlternatingSUM(
                 alternating_settings(
-                    world, data=(f"labels:{world / 'gap'}",), steps=4, batch_size=share,
+                    world, data=(f"labels:{world / 'gap'}",), steps=2, batch_size=share,
                     unlabeled_photos=share, optimizer=plain,
                     prompts=("box", "mask"), loss_points=64,
                 )
