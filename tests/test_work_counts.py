@@ -24,7 +24,7 @@ from work import ModelCalls, TensorBytes
 
 from maskwright.cli.main import main
 from maskwright.io.images import write_png
-from maskwright.methods.automatic import generator
+from maskwright.methods.automatic import generator, held
 from maskwright.methods.automatic.config import AutomaticSettings
 from maskwright.methods.evaluate import evaluate_prompted
 from maskwright.methods.prediction import ModelPredictor
@@ -171,7 +171,8 @@ def test_tensors_of_automatic_masks_do_not_grow_with_clicks(
     segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """But for the masks that stay, and for as many again that wait to be suppressed."""
-    monkeypatch.setattr(generator, "HELD_CELLS", CHUNK * segmenter.model.low_res**2)
+    monkeypatch.setattr(generator, "CPU_CELLS", CHUNK * segmenter.model.low_res**2)
+    monkeypatch.setattr(held, "PIECE_CELLS", CHUNK * segmenter.model.low_res**2)
     monkeypatch.setattr(generator, "CPU_PIXELS", 60 * 80)
     pixels = photo(60, 80)
 

@@ -21,7 +21,7 @@ from maskwright.config import build_settings
 from maskwright.errors import ConfigError, InputError
 from maskwright.io import images
 from maskwright.io.rle import RLE
-from maskwright.methods.automatic import generator
+from maskwright.methods.automatic import generator, held
 from maskwright.methods.automatic.config import AutomaticSettings
 from maskwright.methods.automatic.generator import AutomaticMask, generate
 from maskwright.methods.automatic.regions import clean
@@ -333,10 +333,27 @@ def test_masks_that_are_let_go_and_stay_after_all_are_drawn_again(monkeypatch: p
     expected = generate(Segmenter(Colours()), picture(), OPEN)
     best = generator._best
     answers = iter([lambda found, settings: [], best])  # as if nothing stayed at first
-    monkeypatch.setattr(generator, "HELD_CELLS", 0)
+    monkeypatch.setattr(generator, "CPU_CELLS", 0)
     monkeypatch.setattr(generator, "_best", lambda *given: next(answers)(*given))
     again = Mock(wraps=generator._again)
     monkeypatch.setattr(generator, "_again", again)
     found = generate(Segmenter(Colours()), picture(), OPEN)
-    assert again.call_count == len(found) == len(expected) > 0
+    assert len(again.call_args.args[2]) == len(found) == len(expected) > 0
+    again.assert_called_once()
     assert all(map(same, found, expected))
+
+
+def test_little_memory_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Places of logits are used again, from crop to crop, too; few clicks are asked twice."""
+    changes = {"points_per_side": 8, "points_per_batch": 7, "box_nms_thresh": 0.7, "crop_n_layers": 1}
+    settings = OPEN.model_copy(update=changes)
+    segmenter = Segmenter(Colours())
+    expected = generate(segmenter, picture(), settings)
+    again = Mock(wraps=generator._again)
+    monkeypatch.setattr(generator, "_again", again)
+    monkeypatch.setattr(generator, "CPU_CELLS", 2 * segmenter.model.low_res**2)
+    monkeypatch.setattr(held, "PIECE_CELLS", 3 * segmenter.model.low_res**2)
+    found = generate(segmenter, picture(), settings)
+    assert len(found) == len(expected) > 5
+    assert all(map(same, found, expected))
+    assert sum(len(call.args[2]) for call in again.call_args_list) < len(found) / 2

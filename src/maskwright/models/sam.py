@@ -12,7 +12,7 @@ C D c channels, H W h w sizes, S input side.
 from __future__ import annotations
 
 import copy
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -89,16 +89,19 @@ class SAM(MaskModel):
         out_ATC, image_ACHW = self._transform(features, prompts)
         if prompts.shape[0] > 1 or not for_prediction(image_ACHW):
             return self._draw(features, out_ATC, image_ACHW, prompts.shape)
-        return self._draw_few_by_few(features, out_ATC, image_ACHW, torch.arange(len(out_ATC)))
+        few = self._drawn_at_once()
+        groups = [slice(first, first + few) for first in range(0, len(out_ATC), few)]
+        return self._draw_groups(features, out_ATC, image_ACHW, groups)
 
     def sketch(self, features: Features, prompts: PromptBatch) -> Sketch:
         """The scores of N prompts of one image; upscaling, most of the work, is left for later."""
         out_ATC, image_ACHW = self._transform(features, prompts)
 
-        return Sketch(
-            self.net.mask_decoder.iou_prediction_head(out_ATC[None, :, 0]),
-            partial(self._draw_few_by_few, features, out_ATC, image_ACHW),
-        )
+        def draw(rows_K: Tensor) -> Decoded:
+            few = self._drawn_at_once() if for_prediction(image_ACHW) else len(rows_K)
+            return self._draw_groups(features, out_ATC, image_ACHW, rows_K.split(few))
+
+        return Sketch(self.net.mask_decoder.iou_prediction_head(out_ATC[None, :, 0]), draw)
 
     def output_tokens(self) -> Tensor:
         """IoU and four masks."""
@@ -122,16 +125,16 @@ class SAM(MaskModel):
         )
         return out_ATC[:, : output_ATC.shape[-2]], image_ACHW
 
-    def _draw_few_by_few(
-        self, features: Features, out_ATC: Tensor, image_ACHW: Tensor, rows_K: Tensor
+    def _drawn_at_once(self) -> int:
+        """Of how many prompts masks are drawn at once, for prediction on a CPU."""
+        return max(1, DRAWN_CELLS // self.low_res**2)
+
+    def _draw_groups(
+        self, features: Features, out_ATC: Tensor, image_ACHW: Tensor, groups: Sequence[slice | Tensor]
     ) -> Decoded:
-        """Masks and scores of some prompts of one image, by number."""
-        few = max(1, DRAWN_CELLS // self.low_res**2) if for_prediction(image_ACHW) else len(rows_K)
-        parts = [
-            self._draw(features, out_ATC[rows], image_ACHW[rows], (1, len(rows)))
-            for rows in rows_K.split(few)
-        ]
-        return Decoded.of_groups(parts)
+        """Masks and scores of groups of prompts of one image, one group after the other."""
+        chosen = ((out_ATC[rows], image_ACHW[rows]) for rows in groups)
+        return Decoded.of_groups([self._draw(features, out, image, (1, len(out))) for out, image in chosen])
 
     def _draw(
         self, features: Features, out_ATC: Tensor, image_ACHW: Tensor, shape: tuple[int, int]

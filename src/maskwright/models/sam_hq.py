@@ -9,6 +9,7 @@ Axes as in `models.sam`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -53,6 +54,13 @@ class SAMHQ(SAM):
         early = F.gelu(decoder.compress_vit_norm(early))
         fused = decoder.encoder_conv2(late) + decoder.compress_vit_conv2(early)
         return replace(features, high_res=(fused,))
+
+    def _draw_groups(
+        self, features: Features, out_ATC: Tensor, image_ACHW: Tensor, groups: Sequence[slice | Tensor]
+    ) -> Decoded:
+        """As SAM's, with maps that are fused once for all groups."""
+        features = features if features.high_res else self.fuse(features)
+        return super()._draw_groups(features, out_ATC, image_ACHW, groups)
 
     def _draw(
         self, features: Features, out_ATC: Tensor, image_ACHW: Tensor, shape: tuple[int, int]

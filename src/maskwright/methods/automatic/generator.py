@@ -34,8 +34,10 @@ Box = tuple[int, int, int, int]
 
 DEFAULTS = AutomaticSettings()
 
-# Cells of low-resolution logits that candidates may hold before those are let go that would not stay: 4 MB.
-HELD_CELLS = 2**20
+# Cells of low-resolution logits that candidates may hold before those are let go that would not stay: 4 MB on
+# a CPU; a GPU, which would wait for each suppression, has 256 MB to spare.
+CPU_CELLS = 2**20
+GPU_CELLS = 2**26
 
 # Pixels of full-size logits held at once: on a CPU few enough for its caches.
 CPU_PIXELS = 2**20
@@ -163,18 +165,36 @@ def _in_crop(
     per_side = max(1, settings.points_per_side // settings.crop_n_points_downscale_factor**crop.layer)
     points = torch.from_numpy(point_grid(per_side, crop.size))
     found: list[_Candidate] = []
-    limit = HELD_CELLS
+    most = CPU_CELLS if segmenter.device.type == "cpu" else GPU_CELLS
+    limit = most
     for batch in points.split(settings.points_per_batch):
         found += _ask(segmenter, embedding, batch, crop, photo.size, settings, held)
         if _cells(found) > limit:
             staying = set(_best(found, settings))
             found = [one if k in staying else _let_go(one, held) for k, one in enumerate(found)]
-            limit = max(HELD_CELLS, 2 * _cells(found))
-    staying_best = (found[k] for k in _best(found, settings))
-    return [
-        one if one.low_res is not None else _again(segmenter, embedding, one, settings)
-        for one in staying_best
-    ]
+            limit = max(most, 2 * _cells(found))
+    return _staying(segmenter, embedding, found, settings, held)
+
+
+def _staying(
+    segmenter: Segmenter,
+    embedding: Embedding,
+    found: Sequence[_Candidate],
+    settings: AutomaticSettings,
+    held: HeldLogits,
+) -> list[_Candidate]:
+    """A crop's candidates that are not suppressed by others of it, best first; the others are let go."""
+    best = _best(found, settings)
+    for k in set(range(len(found))).difference(best):
+        _let_go(found[k], held)
+    staying = [found[k] for k in best]
+    lost = [k for k, one in enumerate(staying) if one.low_res is None]
+    for first in range(0, len(lost), settings.points_per_batch):
+        few = lost[first : first + settings.points_per_batch]
+        drawn = _again(segmenter, embedding, [staying[k] for k in few], settings)
+        for k, low_res_hw in zip(few, drawn, strict=True):
+            staying[k] = replace(staying[k], low_res=held.hold(low_res_hw))
+    return staying
 
 
 def _logits(one: _Candidate) -> Tensor:
@@ -201,13 +221,13 @@ def _best(found: Sequence[_Candidate], settings: AutomaticSettings) -> list[int]
 
 
 def _again(
-    segmenter: Segmenter, embedding: Embedding, one: _Candidate, settings: AutomaticSettings
-) -> _Candidate:
-    """Draw a mask again that stays after all: what suppressed it was itself suppressed by a later one."""
-    click = torch.tensor([[one.point]]) - torch.tensor(one.crop.box[:2])
-    prompts = Prompts(click, torch.ones(1, 1, dtype=torch.long))
+    segmenter: Segmenter, embedding: Embedding, few: Sequence[_Candidate], settings: AutomaticSettings
+) -> Tensor:
+    """Logits (K, h, w) of masks that stay after all: what suppressed them was suppressed by a later one."""
+    points_K12 = torch.tensor([[one.point] for one in few]) - torch.tensor(few[0].crop.box[:2])
+    prompts = Prompts(points_K12, torch.ones(len(few), 1, dtype=torch.long))
     masks = segmenter.decode(embedding, prompts, multimask=True, hq=settings.hq)
-    return replace(one, low_res=masks.low_res[0, one.rank])
+    return masks.low_res[torch.arange(len(few)), [one.rank for one in few]]
 
 
 def _ask(
