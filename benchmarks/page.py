@@ -27,6 +27,8 @@ machine's limit, the CPU time that the system took, mostly for fresh memory, whe
 torch's profiler ("outside torch": Python, and with us kernels of our own) or Python's, and what else is
 known of the cause.
 
+Nothing here was measured on a GPU: where there is one, `make bench` adds the image encoder on it.
+
 Curves tell how time and memory of our own work grow with its size: each point is a process of its own.
 
 Seconds are those of the machine named below each table; compare them within a row only.

@@ -3,7 +3,9 @@
 nano with its shipped weights and heads, on photos of 512 × 512 pixels where nothing else is said. "Image
 side" is from pixels to one packed mask; "prompts" and "photos segmented" are whole runs of `maskwright
 segment`, with masks, uncertainty and overlay written; "masks" packs disks in an image of 1024 × 1024 and
-writes them as COCO; "photos labelled" are whole runs of `maskwright label masks` with 64 clicks a photo.
+writes them as COCO; "photos labelled" are whole runs of `maskwright label masks` with 64 clicks a photo. One
+worker labels in the process that is there, on all cores; several are new processes, which share the cores and
+import the library first, so that on a machine of two cores two cost more than they gain.
 Memory is what the work adds to a process with the model loaded: of the largest, where there are several.
 """
 
