@@ -22,10 +22,10 @@ of which at most one pixel may differ, whose logit is within rounding of the thr
 "decoder" is the mask decoder alone: 64 clicks, all masks drawn, which automatic masks do not need. Its limit
 counts the matrix products that ours needs; that of automatic masks, which draw, measure, compare and pack
 besides, no single rate tells. "with suppression" leaves out masks whose boxes overlap, as usual, and tells by
-how much a run in a process of its own raises its memory, for several numbers of clicks: what grows of ours is
-the masks that stay, and a row of numbers for each that waits. An earlier version, whose memory grew with the
-clicks (57, 112 and 180 MB for 64, 256 and 1024), was 8.34 and 4.67 times as fast as the peers with nano's
-shapes, in a run of its own.
+how much a run in a process of its own raises its memory, for several numbers of clicks: of masks of random
+weights a single one stays, and what grows of ours is a row of numbers for each that waits. An earlier
+version, whose memory grew with the clicks (57, 112 and 180 MB for 64, 256 and 1024), was 8.34 and 4.67 times
+as fast as the peers with nano's shapes, in a run of its own.
 """
 
 from __future__ import annotations
