@@ -68,21 +68,27 @@ def comparisons(quick: bool) -> Iterator[Comparison]:
 
 
 def generation(sides: Sides) -> Comparison:
-    """From the embedding to run lengths."""
-    least = sides.thresholds()
-    clicks = sides.shape.clicks**2
+    """From the embedding to run lengths; nothing is suppressed."""
+    points = sides.shape.clicks
+    name = f"automatic masks, {sides.shape.name}, {points**2} clicks"
+    return compared(name, sides, sides.thresholds(), points, lambda found: f"in float32 {same_masks(found)}")
+
+
+def compared(
+    name: str, sides: Sides, least: Thresholds, points: int, more: Callable[[dict[str, list[RLE]]], str]
+) -> Comparison:
+    """All sides on one grid; `more` tells of their masks what else there is to tell."""
     runs: dict[str, Callable[[], list[RLE]]] = {
-        OURS: lambda: sides.ours(least),
-        TRANSFORMERS: lambda: sides.transformers(least),
-        META: lambda: sides.meta(least),
+        OURS: partial(sides.ours, least, points),
+        TRANSFORMERS: partial(sides.transformers, least, points),
+        META: partial(sides.meta, least, points),
     }
 
     def check(outputs: dict[str, list[RLE]]) -> str:
         with sides.in_double():
             assert_identical({side: run() for side, run in runs.items()})
-        return f"{len(outputs[OURS])} masks, identical in float64; in float32 {same_masks(outputs)}"
+        return f"{len(outputs[OURS])} masks, identical in float64; {more(outputs)}"
 
-    name = f"automatic masks, {sides.shape.name}, {clicks} clicks"
     return Comparison(name, runs, check, goals={TRANSFORMERS: GOAL, META: GOAL})
 
 
@@ -153,18 +159,8 @@ def suppression(shape: Shape, grids: Sequence[int]) -> Comparison:
     """Generation with suppression on the second grid, and what it costs in memory on all of them."""
     sides = Sides(shape)
     least = replace(sides.thresholds(), overlap=0.7)
-    runs: dict[str, Callable[[], list[RLE]]] = {
-        side: partial(run, least, grids[1])
-        for side, run in ((OURS, sides.ours), (TRANSFORMERS, sides.transformers), (META, sides.meta))
-    }
-
-    def check(outputs: dict[str, list[RLE]]) -> str:
-        with sides.in_double():
-            assert_identical({side: run() for side, run in runs.items()})
-        return f"{len(outputs[OURS])} masks, identical in float64; {peaks(shape, least, grids)}"
-
     name = f"automatic masks with suppression, {shape.name}, {grids[1] ** 2} clicks"
-    return Comparison(name, runs, check, goals={TRANSFORMERS: GOAL, META: GOAL})
+    return compared(name, sides, least, grids[1], lambda _: peaks(shape, least, grids))
 
 
 def peaks(shape: Shape, least: Thresholds, grids: Sequence[int]) -> str:
